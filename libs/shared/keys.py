@@ -1,0 +1,42 @@
+"""Object keys: readable paths, a pure function of what they name. They are a contract between the services."""
+
+from shared.ids import HighlightId, OrganizationId, StreamId
+
+
+def archive_prefix(organization_id: OrganizationId, stream_id: StreamId) -> str:
+    return f"archive/{organization_id}/{stream_id}/"
+
+
+def archive_segment(
+    organization_id: OrganizationId,
+    stream_id: StreamId,
+    *,
+    run: int,
+    epoch: int,
+    sequence: int,
+    sha256: str,
+    extension: str,
+) -> str:
+    """Key of one archived media segment; the content hash makes a second, different copy visible."""
+    prefix = archive_prefix(organization_id, stream_id)
+    return f"{prefix}{run:03d}/{epoch:04d}/{sequence:012d}-{sha256[:16]}.{extension}"
+
+
+def clip_prefix(organization_id: OrganizationId, stream_id: StreamId) -> str:
+    return f"clips/{organization_id}/{stream_id}/"
+
+
+def clip_video(
+    organization_id: OrganizationId, stream_id: StreamId, highlight_id: HighlightId, *, revision: int
+) -> str:
+    return f"{clip_prefix(organization_id, stream_id)}{highlight_id}/r{revision}/clip.mp4"
+
+
+def clip_thumbnail(
+    organization_id: OrganizationId, stream_id: StreamId, highlight_id: HighlightId, *, revision: int
+) -> str:
+    return f"{clip_prefix(organization_id, stream_id)}{highlight_id}/r{revision}/thumbnail.jpg"
+
+
+def profile(sha256: str) -> str:
+    return f"profiles/{sha256}.json"
