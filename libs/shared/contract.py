@@ -1,4 +1,4 @@
-"""Who sends each event, who receives it, and by which exchange: the one table that topology and docs are made of."""
+"""Who sends each event, who receives it, by which exchange: the one table for topology and docs."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -117,5 +117,5 @@ def consumed_by(service: Service) -> tuple[EventSpec, ...]:
 
 
 def active() -> tuple[EventSpec, ...]:
-    """Events that somebody receives today; the others are declared so that producers and docs agree on them."""
+    """Events that somebody receives today; the others are declared for those who build on them."""
     return tuple(spec for spec in EVENTS if spec.consumers)

@@ -4,7 +4,8 @@ Random identifiers are made from entropy that the caller passes in; nothing here
 """
 
 import re
-from typing import NamedTuple, NewType
+from dataclasses import dataclass
+from typing import NewType
 from uuid import UUID, uuid5
 
 OrganizationId = NewType("OrganizationId", str)
@@ -25,7 +26,8 @@ DERIVED_HEX_DIGITS = 24
 _STREAM_ID = re.compile(r"str_[0-9a-f]{12}")
 
 
-class Position(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Position:
     """Where something stands in a stream: run (a manual retry is a new one), index, revision (a repair)."""
 
     run: int

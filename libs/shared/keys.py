@@ -1,4 +1,4 @@
-"""Object keys: readable paths, a pure function of what they name. They are a contract between the services."""
+"""Object keys: readable paths, a pure function of what they name, and a contract between the services."""
 
 from shared.ids import HighlightId, OrganizationId, StreamId
 

@@ -90,7 +90,7 @@ class ClipRules(ProfilePart):
 
 
 class HighlightType(ProfilePart):
-    """A type that a moment gets when the named dimensions lead, or when one of the keywords is in its text."""
+    """A type that a moment gets when the named dimensions lead or a keyword stands in its text."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64)
     dimensions: tuple[str, ...] = ()
