@@ -1,0 +1,592 @@
+"""The one way FFmpeg and ffprobe are run: on local files, with forced demuxers, limits, a clock and a sandbox.
+
+Callers bring argument lists (ffmpeg-python's `compile()` without the binary). What to cut or measure, and where files
+come from, is not known here; no process started here ever sees a URL.
+"""
+
+import asyncio
+import enum
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, ClassVar
+
+from shared.errors import PermanentError, RetryableError
+
+# Demuxers that read one file and open no other. hls, dash, concat and image2 do, and so are not here.
+DEMUXERS = frozenset(
+    "aac ac3 flac flv h264 hevc jpeg_pipe matroska mjpeg mov mp3 mp4 mpegts ogg png_pipe rawvideo s16le f32le wav webm "
+    "webp_pipe".split()
+)
+# Synthetic inputs (`-f lavfi`) that open nothing either.
+_LAVFI_SOURCES = re.compile(r"(anullsrc|color|nullsrc|sine|testsrc|testsrc2)(=[^,;\[\]]*)?")
+_OPTIONS_OF_THE_RUNNER = frozenset(
+    "-protocol_whitelist -format_whitelist -max_pixels -nostdin -loglevel -v -report -filter_script -stdin "
+    "-filter_complex_script -attach -dump_attachment -sdp_file -init_hw_device".split()
+)
+_PROTOCOL = re.compile(
+    r"(async|bluray|cache|concatf?|crypto|data|dtls|fd|file|ftp|gopher|gophers|hls|https?|httpproxy|icecast|md5|mmsh|mmst"
+    r"|rtmp\w*|rtp|rtsp|s?ftp|smb|srt\w*|subfile|tcp|tee|tls|udp|udplite|unix|zmq)[:,]",
+    re.IGNORECASE,
+)
+_FILE_OPENING_FILTER = re.compile(r"\b(a?movie|subtitles|ass|lut[13]d|(text|font)file)\s*=", re.IGNORECASE)
+_PIPES = frozenset({"-", "pipe:", "pipe:1"})
+
+_STDERR_TAIL_BYTES = 4096
+_READ_BYTES = 65536
+_TERMINATION_GRACE_S = 3.0
+_PROBE_WALL_CLOCK_S = 15.0
+_SANDBOX_CHECK_S = 5.0
+_SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
+# bubblewrap reports a signal of its child as 128 + number; FFmpeg itself ends with none of these on local files.
+_CRASH_SIGNALS = frozenset(
+    {
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGKILL,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+        signal.SIGTERM,
+        signal.SIGXCPU,
+        signal.SIGXFSZ,
+    }
+)
+
+
+class MediaTimeout(RetryableError):
+    """The process was killed because its wall-clock time was over."""
+
+    code: ClassVar[str] = "media_timeout"
+
+
+class MediaCrashed(RetryableError):
+    """The process died by a signal, or could not be started."""
+
+    code: ClassVar[str] = "media_crashed"
+
+
+class WorkFolderFull(RetryableError):
+    """The disk under the work folder is full."""
+
+    code: ClassVar[str] = "media_disk_full"
+
+
+class OutputInvalid(RetryableError):
+    """FFmpeg ended well but what it wrote is missing, incomplete or does not decode."""
+
+    code: ClassVar[str] = "media_output_invalid"
+
+
+class MediaRejected(PermanentError):
+    """FFmpeg refused the input; the message ends with the tail of what it said."""
+
+    code: ClassVar[str] = "media_rejected"
+
+
+class ArgumentRefused(PermanentError):
+    """An argument names a URL, a protocol, a foreign path or an option that belongs to the runner."""
+
+    code: ClassVar[str] = "media_argument_refused"
+
+
+class Sandbox(enum.StrEnum):
+    """Where the process runs. Both have resource limits and die with their parent."""
+
+    BUBBLEWRAP = (
+        "bubblewrap"  # own namespaces: no network, no other process, read-only system, one work folder
+    )
+    LIMITS_ONLY = "limits_only"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MediaLimits:
+    """What one process may take; `max_pixels` is per decoded picture (default 4096 × 2176)."""
+
+    address_space_bytes: int = 2 * 1024**3
+    file_size_bytes: int = 4 * 1024**3
+    open_files: int = 256
+    nice: int = 5
+    max_pixels: int = 8_912_896
+    stdout_bytes: int = 64 * 1024**2
+    threads: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a successful process printed: all of stdout, the last 4 KB of stderr."""
+
+    stdout: bytes
+    stderr_tail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One elementary stream; what does not apply to its `kind` (video, audio, subtitle, data) is None."""
+
+    index: int
+    kind: str
+    codec: str | None
+    start_us: int | None
+    duration_us: int | None
+    width: int | None
+    height: int | None
+    frame_rate: Fraction | None
+    sample_rate_hz: int | None
+    channels: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What ffprobe says about a file; times in microseconds, None where it does not know."""
+
+    start_us: int | None
+    duration_us: int | None
+    streams: tuple[Stream, ...]
+
+    def first(self, kind: str) -> Stream | None:
+        """The first stream of a kind (`video`, `audio`), or None."""
+        return next((stream for stream in self.streams if stream.kind == kind), None)
+
+
+def input_arguments(path: Path | str, *, demuxer: str) -> tuple[str, ...]:
+    """`-f demuxer -i path`: an input as `MediaRunner.run` accepts it. Raises ArgumentRefused for other demuxers.
+
+    With ffmpeg-python: `ffmpeg.input(str(path), f="mpegts")`.
+    """
+    if demuxer not in DEMUXERS:
+        raise ArgumentRefused(f"demuxer {demuxer!r} is not one that reads a single file")
+    return ("-f", demuxer, "-i", str(path))
+
+
+async def detect_sandbox() -> Sandbox:
+    """The best sandbox that works on this machine, found by starting a process in it once."""
+    if shutil.which("bwrap") is None:
+        return Sandbox.LIMITS_ONLY
+    with tempfile.TemporaryDirectory(prefix="sandbox-check-") as folder:
+        argv = [*_bubblewrap(Path(folder), binaries=()), "true"]
+        process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_SANDBOX_CHECK_S):
+                await process.wait()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Sandbox.BUBBLEWRAP if process.returncode == 0 else Sandbox.LIMITS_ONLY
+
+
+class MediaRunner:
+    """Starts FFmpeg and ffprobe, one process per call; holds no state between calls."""
+
+    def __init__(
+        self,
+        *,
+        ffmpeg: str = "ffmpeg",
+        ffprobe: str = "ffprobe",
+        sandbox: Sandbox,
+        limits: MediaLimits | None = None,
+    ) -> None:
+        """`ffmpeg` and `ffprobe` are names on PATH or paths."""
+        self._ffmpeg = ffmpeg
+        self._ffprobe = ffprobe
+        self._sandbox = sandbox
+        self._limits = limits or MediaLimits()
+
+    async def run(
+        self,
+        args: Sequence[str],
+        *,
+        work_dir: Path,
+        wall_clock_s: float,
+        output: Path | None = None,
+        stdout_max_bytes: int | None = None,
+    ) -> Completed:
+        """Run ffmpeg with these arguments, without the binary; relative paths are relative to `work_dir`.
+
+        Each input needs its `-f`; whitelist, pixel limit and threads are put before it here. `output`, when given,
+        must exist and not be empty afterwards. Raises ArgumentRefused, MediaTimeout, MediaRejected, MediaCrashed,
+        WorkFolderFull, OutputInvalid.
+        """
+        checked = checked_arguments(args, work_dir=work_dir, limits=self._limits)
+        if output is not None:
+            _check_path(str(output), work_dir=work_dir)
+        completed = await self._execute(
+            [self._ffmpeg, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error", *checked],
+            work_dir=work_dir,
+            wall_clock_s=wall_clock_s,
+            stdout_max_bytes=stdout_max_bytes,
+        )
+        if output is not None:
+            _check_written(work_dir / output)
+        return completed
+
+    async def probe(
+        self, path: Path, *, demuxer: str, work_dir: Path, wall_clock_s: float = _PROBE_WALL_CLOCK_S
+    ) -> Probe:
+        """What is in the file, read as this demuxer and no other.
+
+        Raises MediaRejected when it is not that format, has no stream, or has pictures above the pixel limit; else
+        as `run`.
+        """
+        _check_path(str(path), work_dir=work_dir)
+        completed = await self._execute(
+            [self._ffprobe, *_probe_arguments(path, demuxer=demuxer, limits=self._limits)],
+            work_dir=work_dir,
+            wall_clock_s=wall_clock_s,
+        )
+        probe = _parse_probe(completed.stdout, name=path.name)
+        _check_probe(probe, limits=self._limits, name=path.name)
+        return probe
+
+    async def verify_output(
+        self,
+        path: Path,
+        *,
+        expected_duration_us: int,
+        tolerance_us: int,
+        kinds: Sequence[str] = ("video", "audio"),
+        demuxer: str = "mov",
+        work_dir: Path | None = None,
+        wall_clock_s: float = 60.0,
+    ) -> Probe:
+        """Check a file that we made: these kinds of streams, this duration, decodes to its end without a complaint.
+
+        `work_dir` defaults to the file's folder. Raises OutputInvalid, MediaTimeout, MediaCrashed, WorkFolderFull.
+        """
+        folder = work_dir or path.parent
+        _check_written(path)
+        try:
+            probe = await self.probe(path, demuxer=demuxer, work_dir=folder)
+            _check_made(
+                probe, expected_duration_us=expected_duration_us, tolerance_us=tolerance_us, kinds=kinds
+            )
+            decoded = await self.run(
+                ["-xerror", *input_arguments(path, demuxer=demuxer), "-f", "null", "-"],
+                work_dir=folder,
+                wall_clock_s=wall_clock_s,
+            )
+        except MediaRejected as error:
+            raise OutputInvalid(f"{path.name}: {error}") from error
+        if decoded.stderr_tail:
+            raise OutputInvalid(f"{path.name} does not decode cleanly: {decoded.stderr_tail}")
+        return probe
+
+    async def _execute(
+        self,
+        command: Sequence[str],
+        *,
+        work_dir: Path,
+        wall_clock_s: float,
+        stdout_max_bytes: int | None = None,
+    ) -> Completed:
+        name = Path(command[0]).name
+        process = await self._start(command, work_dir=work_dir, wall_clock_s=wall_clock_s)
+        try:
+            async with asyncio.timeout(wall_clock_s):
+                stdout, stderr = await _read_both(process, stdout_max_bytes or self._limits.stdout_bytes)
+                status = await process.wait()
+        except TimeoutError as error:
+            raise MediaTimeout(f"{name} in {work_dir.name}: killed after {wall_clock_s:g} s") from error
+        finally:
+            await _end_group(process)
+        _check_status(status, name=name, stderr_tail=stderr)
+        return Completed(stdout=stdout, stderr_tail=stderr)
+
+    async def _start(
+        self, command: Sequence[str], *, work_dir: Path, wall_clock_s: float
+    ) -> asyncio.subprocess.Process:
+        argv = self._sandboxed(command, work_dir=work_dir, wall_clock_s=wall_clock_s)
+        try:
+            return await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                cwd=work_dir,
+                env=_environment(work_dir),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MediaCrashed(f"{argv[0]} cannot be started: {error.strerror}") from error
+
+    def _sandboxed(self, command: Sequence[str], *, work_dir: Path, wall_clock_s: float) -> list[str]:
+        """prlimit, nice and setpriv replace themselves by what follows: one process, and one start, remains."""
+        limits = self._limits
+        cpu_s = max(1, math.ceil(wall_clock_s * (os.cpu_count() or 1)))
+        argv = [
+            "prlimit",
+            f"--as={limits.address_space_bytes}",
+            f"--cpu={cpu_s}",
+            f"--fsize={limits.file_size_bytes}",
+            f"--nofile={limits.open_files}",
+            "--core=0",
+            "--",
+            *("nice", "-n", str(limits.nice)),
+            *("setpriv", "--pdeathsig", "KILL", "--no-new-privs", "--"),
+        ]
+        if self._sandbox is Sandbox.BUBBLEWRAP:
+            argv += _bubblewrap(work_dir, binaries=(self._ffmpeg, self._ffprobe))
+        return [*argv, *command]
+
+
+def checked_arguments(args: Sequence[str], *, work_dir: Path, limits: MediaLimits) -> list[str]:
+    """The arguments with the runner's own options before each input. Raises ArgumentRefused. Starts nothing."""
+    checked: list[str] = []
+    group: list[str] = []
+    arguments = iter(args)
+    for argument in arguments:
+        if argument != "-i":
+            _check_argument(argument, work_dir=work_dir)
+            group.append(argument)
+            continue
+        source = next(arguments, "")
+        checked += [*_checked_input(group, source, work_dir=work_dir, limits=limits), "-i", source]
+        group = []
+    return checked + group
+
+
+def _checked_input(group: Sequence[str], source: str, *, work_dir: Path, limits: MediaLimits) -> list[str]:
+    demuxer = next((value for option, value in zip(group, group[1:], strict=False) if option == "-f"), None)
+    if demuxer == "lavfi":
+        if not _LAVFI_SOURCES.fullmatch(source):
+            raise ArgumentRefused(f"synthetic input {source[:80]!r} is not one of the known sources")
+        return list(group)
+    if demuxer not in DEMUXERS:
+        raise ArgumentRefused(
+            f"input {source[:80]!r} needs -f with a demuxer that reads a single file, not {demuxer}"
+        )
+    _check_path(source, work_dir=work_dir)
+    threads = () if "-threads" in group else ("-threads", str(limits.threads))
+    return [*group, *_input_guard(limits), *threads]
+
+
+def _input_guard(limits: MediaLimits) -> tuple[str, ...]:
+    return ("-protocol_whitelist", "file,pipe", "-max_pixels", str(limits.max_pixels))
+
+
+def _check_argument(argument: str, *, work_dir: Path) -> None:
+    if argument in _PIPES:
+        return
+    if argument.split(":")[0] in _OPTIONS_OF_THE_RUNNER:
+        raise ArgumentRefused(f"{argument} is the runner's own option")
+    if "://" in argument or _PROTOCOL.match(argument):
+        raise ArgumentRefused(f"{argument[:80]!r} names a protocol: FFmpeg gets local files only")
+    if _FILE_OPENING_FILTER.search(argument) or "=/" in argument:
+        raise ArgumentRefused(f"{argument[:80]!r} opens a file from within an option")
+    if argument.startswith("/") or ".." in Path(argument).parts:
+        _check_path(argument, work_dir=work_dir)
+
+
+def _check_path(path: str, *, work_dir: Path) -> None:
+    """Links are resolved: one that leads out of the work folder is out of it."""
+    if not path or path.startswith("-") or "://" in path or _PROTOCOL.match(path):
+        raise ArgumentRefused(f"{path[:80]!r} is not a local file")
+    if not (work_dir / path).resolve().is_relative_to(work_dir.resolve()):
+        raise ArgumentRefused(f"{path[:200]!r} is outside the work folder")
+
+
+def _bubblewrap(work_dir: Path, *, binaries: Sequence[str]) -> list[str]:
+    folder = str(work_dir.resolve())
+    return [
+        *(
+            "bwrap",
+            "--unshare-user",
+            "--unshare-all",
+            "--die-with-parent",
+            "--new-session",
+            "--cap-drop",
+            "ALL",
+        ),
+        *("--uid", "65534", "--gid", "65534", "--hostname", "media"),
+        *("--ro-bind", "/usr", "/usr"),
+        *_system_binds(),
+        *(
+            "--ro-bind-try",
+            "/etc/alternatives",
+            "/etc/alternatives",
+        ),  # libblas and others are found through it
+        *("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
+        *("--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - an empty one inside the sandbox
+        *_binary_binds(binaries),
+        *("--bind", folder, folder, "--chdir", folder, "--"),
+    ]
+
+
+def _system_binds() -> Iterator[str]:
+    for name in _SYSTEM_FOLDERS:
+        folder = Path(name)
+        if folder.is_symlink():
+            yield from ("--symlink", str(folder.readlink()), name)
+        elif folder.exists():
+            yield from ("--ro-bind", name, name)
+
+
+def _binary_binds(binaries: Sequence[str]) -> Iterator[str]:
+    """An FFmpeg that does not come with the system lies in a folder of its own."""
+    for binary in binaries:
+        found = shutil.which(binary)
+        if found is not None and not Path(found).resolve().is_relative_to("/usr"):
+            yield from ("--ro-bind", found, found)
+
+
+def _environment(work_dir: Path) -> dict[str, str]:
+    """None of our own environment: it holds secrets. Few malloc arenas: each reserves address space."""
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(work_dir),
+        "LANG": "C.UTF-8",
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+async def _read_both(process: asyncio.subprocess.Process, stdout_max_bytes: int) -> tuple[bytes, str]:
+    assert process.stdout is not None
+    assert process.stderr is not None
+    async with asyncio.TaskGroup() as readers:
+        stderr = readers.create_task(_read_tail(process.stderr))
+        stdout = readers.create_task(_read_bounded(process.stdout, stdout_max_bytes))
+    return stdout.result(), stderr.result()
+
+
+async def _read_bounded(stream: asyncio.StreamReader, max_bytes: int) -> bytes:
+    """All of it, kept as far as one byte more than the limit, so that the process is never blocked by us."""
+    kept = bytearray()
+    while chunk := await stream.read(_READ_BYTES):
+        kept += chunk[: max(0, max_bytes + 1 - len(kept))]
+    return bytes(kept)
+
+
+async def _read_tail(stream: asyncio.StreamReader) -> str:
+    tail = b""
+    while chunk := await stream.read(_READ_BYTES):
+        tail = (tail + chunk)[-_STDERR_TAIL_BYTES:]
+    return tail.decode("utf-8", errors="replace").strip()
+
+
+async def _end_group(process: asyncio.subprocess.Process) -> None:
+    """End what still runs: ask, wait three seconds, kill. A second cancellation kills at once."""
+    if process.returncode is not None:
+        return
+    try:
+        _signal_group(process, signal.SIGTERM)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TERMINATION_GRACE_S):
+                await process.wait()
+    finally:
+        _signal_group(process, signal.SIGKILL)
+    await process.wait()
+
+
+def _signal_group(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _check_status(status: int, *, name: str, stderr_tail: str) -> None:
+    if status == 0:
+        return
+    number = -status if status < 0 else status - 128
+    if number in _CRASH_SIGNALS or status < 0:
+        raise MediaCrashed(f"{name} died by {_signal_name(number)}: {stderr_tail}")
+    if "No space left on device" in stderr_tail:
+        raise WorkFolderFull(f"{name}: {stderr_tail}")
+    if stderr_tail.startswith(("bwrap:", "prlimit:", "setpriv:", "nice:")):
+        raise MediaCrashed(f"{name} could not be started in its sandbox: {stderr_tail}")
+    raise MediaRejected(f"{name} ended with {status}: {stderr_tail}")
+
+
+def _signal_name(number: int) -> str:
+    return signal.Signals(number).name if number in list(signal.Signals) else f"signal {number}"
+
+
+def _check_written(path: Path) -> None:
+    if not path.is_file() or path.stat().st_size == 0:
+        raise OutputInvalid(f"{path.name} was not written")
+
+
+def _probe_arguments(path: Path, *, demuxer: str, limits: MediaLimits) -> tuple[str, ...]:
+    source = input_arguments(path, demuxer=demuxer)
+    shown = ("-show_format", "-show_streams", "-of", "json")
+    return ("-hide_banner", "-loglevel", "error", "-threads", "1", *_input_guard(limits), *shown, *source)
+
+
+def _parse_probe(text: bytes, *, name: str) -> Probe:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise MediaRejected(f"{name}: ffprobe printed no JSON") from error
+    whole = found.get("format", {})
+    return Probe(
+        start_us=_microseconds(whole.get("start_time")),
+        duration_us=_microseconds(whole.get("duration")),
+        streams=tuple(_parse_stream(stream) for stream in found.get("streams", ())),
+    )
+
+
+def _parse_stream(found: dict[str, Any]) -> Stream:
+    return Stream(
+        index=int(found["index"]),
+        kind=str(found.get("codec_type", "unknown")),
+        codec=found.get("codec_name"),
+        start_us=_microseconds(found.get("start_time")),
+        duration_us=_microseconds(found.get("duration")),
+        width=found.get("width"),
+        height=found.get("height"),
+        frame_rate=_rate(found.get("avg_frame_rate")) or _rate(found.get("r_frame_rate")),
+        sample_rate_hz=int(found["sample_rate"]) if "sample_rate" in found else None,
+        channels=found.get("channels"),
+    )
+
+
+def _microseconds(seconds: str | None) -> int | None:
+    """ffprobe prints seconds with six decimals, or N/A: exact as a decimal, not as a float."""
+    if seconds is None:
+        return None
+    try:
+        return int(Decimal(seconds) * 1_000_000)
+    except InvalidOperation:
+        return None
+
+
+def _rate(text: str | None) -> Fraction | None:
+    if text is None:
+        return None
+    try:
+        return Fraction(text) or None
+    except (ValueError, ZeroDivisionError):
+        return None
+
+
+def _check_probe(probe: Probe, *, limits: MediaLimits, name: str) -> None:
+    if not probe.streams:
+        raise MediaRejected(f"{name} has no stream")
+    for stream in probe.streams:
+        pixels = (stream.width or 0) * (stream.height or 0)
+        if pixels > limits.max_pixels:
+            raise MediaRejected(f"{name} is {stream.width}x{stream.height}, above {limits.max_pixels} pixels")
+
+
+def _check_made(probe: Probe, *, expected_duration_us: int, tolerance_us: int, kinds: Sequence[str]) -> None:
+    missing = [kind for kind in kinds if probe.first(kind) is None]
+    if missing:
+        raise OutputInvalid(f"no {' and no '.join(missing)} stream")
+    if probe.duration_us is None or abs(probe.duration_us - expected_duration_us) > tolerance_us:
+        raise OutputInvalid(
+            f"duration {probe.duration_us} us, expected {expected_duration_us} ± {tolerance_us} us"
+        )
