@@ -274,17 +274,17 @@ class SafeHttpClient:
             if target.origin() != answer.url.origin():
                 headers = _without_callers_headers(headers)
             url = str(target)
-        raise BadRedirect(f"more than {limits.max_redirects} redirects, the last to {url}")
+        raise BadRedirect(f"more than {limits.max_redirects} redirects, the last to {_shown(url)}")
 
     def _redirect_target(self, answer: aiohttp.ClientResponse) -> URL:
         location = answer.headers.get("Location", "").strip()
         if not location:
-            raise BadRedirect(f"{answer.url} redirects ({answer.status}) without a location")
+            raise BadRedirect(f"{_shown(answer.url)} redirects ({answer.status}) without a location")
         try:
             target = answer.url.join(_exact_url(location))
             check_url(str(target), schemes=self._schemes, allowed=self._allowed)
         except (ValueError, UrlRefused) as error:
-            raise BadRedirect(f"{answer.url} redirects to what is refused: {error}") from error
+            raise BadRedirect(f"{_shown(answer.url)} redirects to what is refused: {error}") from error
         return target
 
     async def _request(
@@ -331,6 +331,11 @@ class SafeHttpClient:
         return socket.socket(family, kind, protocol)
 
 
+def _shown(url: str | URL) -> str:
+    """The URL for messages: its query may hold a signature or a token."""
+    return str(url).partition("?")[0]
+
+
 def _exact_url(url: str) -> URL:
     """Signed URLs must go out as they were written: what is already ASCII is not quoted again."""
     try:
@@ -365,7 +370,7 @@ async def _total_time(deadline: float, *, url: str) -> AsyncIterator[None]:
         async with asyncio.timeout(left_s):
             yield
     except TimeoutError as error:
-        raise HttpTimeout(f"{url}: no complete answer in time") from error
+        raise HttpTimeout(f"{_shown(url)}: no complete answer in time") from error
 
 
 @contextlib.asynccontextmanager
@@ -373,15 +378,15 @@ async def _connect_errors(url: str, dial: _Dial) -> AsyncIterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise HttpTimeout(f"{url}: no connection or no first byte in time") from error
+        raise HttpTimeout(f"{_shown(url)}: no connection or no first byte in time") from error
     except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-        raise UrlRefused(f"{url}: {error}") from error
+        raise UrlRefused(f"{_shown(url)}: {error}") from error
     except aiohttp.ClientResponseError as error:
-        raise AnswerMalformed(f"{url}: {error.message}") from error
+        raise AnswerMalformed(f"{_shown(url)}: {error.message.partition(chr(10))[0]}") from error
     except (aiohttp.ClientError, OSError) as error:
         if dial.blocked and not dial.passed:
-            raise BlockedAddress(f"{url}: {dial.blocked[0]}") from error
-        raise ConnectFailed(f"{url}: {error}") from error
+            raise BlockedAddress(f"{_shown(url)}: {dial.blocked[0]}") from error
+        raise ConnectFailed(f"{_shown(url)}: {error}") from error
 
 
 @contextlib.asynccontextmanager
@@ -389,9 +394,9 @@ async def _body_errors(url: str) -> AsyncIterator[None]:
     try:
         yield
     except aiohttp.SocketTimeoutError as error:
-        raise HttpTimeout(f"{url}: the answer stalled") from error
+        raise HttpTimeout(f"{_shown(url)}: the answer stalled") from error
     except (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError) as error:
-        raise Truncated(f"{url}: the answer broke off") from error
+        raise Truncated(f"{_shown(url)}: the answer broke off") from error
 
 
 def _leave(answer: aiohttp.ClientResponse) -> None:
@@ -441,17 +446,19 @@ async def _decoded(answer: aiohttp.ClientResponse, limits: Limits) -> AsyncItera
     encoding = answer.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         if (answer.content_length or 0) > limits.max_bytes:
-            raise TooLarge(f"{url}: {answer.content_length} bytes announced, {limits.max_bytes} allowed")
+            raise TooLarge(
+                f"{_shown(url)}: {answer.content_length} bytes announced, {limits.max_bytes} allowed"
+            )
         chunks = _paced(answer, limits)
     elif encoding in _GZIP_ENCODINGS or encoding == "deflate":
         chunks = _inflated(_paced(answer, limits), max_bytes=limits.max_bytes, url=url)
     else:
-        raise AnswerMalformed(f"{url}: content encoding {encoding[:40]!r} was not asked for")
+        raise AnswerMalformed(f"{_shown(url)}: content encoding {encoding[:40]!r} was not asked for")
     size_bytes = 0
     async for chunk in chunks:
         size_bytes += len(chunk)
         if size_bytes > limits.max_bytes:
-            raise TooLarge(f"{url}: more than {limits.max_bytes} bytes")
+            raise TooLarge(f"{_shown(url)}: more than {limits.max_bytes} bytes")
         yield chunk
 
 
@@ -464,7 +471,7 @@ async def _paced(answer: aiohttp.ClientResponse, limits: Limits) -> AsyncIterato
         yield chunk
         elapsed_s = time.monotonic() - started
         if elapsed_s > _RATE_GRACE_S and received_bytes < elapsed_s * limits.min_bytes_per_s:
-            raise HttpTimeout(f"{answer.url}: only {received_bytes} bytes in {elapsed_s:.1f} s")
+            raise HttpTimeout(f"{_shown(answer.url)}: only {received_bytes} bytes in {elapsed_s:.1f} s")
 
 
 async def _inflated(chunks: AsyncIterator[bytes], *, max_bytes: int, url: str) -> AsyncIterator[bytes]:
@@ -478,19 +485,19 @@ async def _inflated(chunks: AsyncIterator[bytes], *, max_bytes: int, url: str) -
         if left_bytes <= 0 or inflater.eof:
             break
     if left_bytes > 0 and not inflater.eof:
-        raise Truncated(f"{url}: the compressed answer broke off")
+        raise Truncated(f"{_shown(url)}: the compressed answer broke off")
 
 
 def _inflate(inflater: "zlib._Decompress", chunk: bytes, *, max_bytes: int, url: str) -> bytes:
     try:
         return inflater.decompress(chunk, max_bytes)
     except zlib.error as error:
-        raise AnswerMalformed(f"{url}: the compressed answer is broken") from error
+        raise AnswerMalformed(f"{_shown(url)}: the compressed answer is broken") from error
 
 
 def _check_exact(size_bytes: int, *, limits: Limits, url: str) -> None:
     if limits.exact_bytes is not None and size_bytes != limits.exact_bytes:
-        raise SizeMismatch(f"{url}: {size_bytes} bytes, exactly {limits.exact_bytes} expected")
+        raise SizeMismatch(f"{_shown(url)}: {size_bytes} bytes, exactly {limits.exact_bytes} expected")
 
 
 async def _write_body(

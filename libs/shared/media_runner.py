@@ -1,7 +1,7 @@
-"""The one way FFmpeg and ffprobe are run: on local files, with forced demuxers, limits, a clock and a sandbox.
+"""The one way FFmpeg and ffprobe run: on local files, with forced demuxers, limits, a clock and a sandbox.
 
-Callers bring argument lists (ffmpeg-python's `compile()` without the binary). What to cut or measure, and where files
-come from, is not known here; no process started here ever sees a URL.
+Callers bring argument lists (ffmpeg-python's `compile()` without the binary). What to cut or measure, and
+where files come from, is not known here; no process started here ever sees a URL.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -25,14 +26,49 @@ from shared.errors import PermanentError, RetryableError
 
 # Demuxers that read one file and open no other. hls, dash, concat and image2 do, and so are not here.
 DEMUXERS = frozenset(
-    "aac ac3 flac flv h264 hevc jpeg_pipe matroska mjpeg mov mp3 mp4 mpegts ogg png_pipe rawvideo s16le f32le wav webm "
-    "webp_pipe".split()
+    {
+        "aac",
+        "ac3",
+        "f32le",
+        "flac",
+        "flv",
+        "h264",
+        "hevc",
+        "jpeg_pipe",
+        "matroska",
+        "mjpeg",
+        "mov",
+        "mp3",
+        "mp4",
+        "mpegts",
+        "ogg",
+        "png_pipe",
+        "rawvideo",
+        "s16le",
+        "wav",
+        "webm",
+        "webp_pipe",
+    }
 )
 # Synthetic inputs (`-f lavfi`) that open nothing either.
 _LAVFI_SOURCES = re.compile(r"(anullsrc|color|nullsrc|sine|testsrc|testsrc2)(=[^,;\[\]]*)?")
 _OPTIONS_OF_THE_RUNNER = frozenset(
-    "-protocol_whitelist -format_whitelist -max_pixels -nostdin -loglevel -v -report -filter_script -stdin "
-    "-filter_complex_script -attach -dump_attachment -sdp_file -init_hw_device".split()
+    {
+        "-attach",
+        "-dump_attachment",
+        "-filter_complex_script",
+        "-filter_script",
+        "-format_whitelist",
+        "-init_hw_device",
+        "-loglevel",
+        "-max_pixels",
+        "-nostdin",
+        "-protocol_whitelist",
+        "-report",
+        "-sdp_file",
+        "-stdin",
+        "-v",
+    }
 )
 _PROTOCOL = re.compile(
     r"(async|bluray|cache|concatf?|crypto|data|dtls|fd|file|ftp|gopher|gophers|hls|https?|httpproxy|icecast|md5|mmsh|mmst"
@@ -48,7 +84,7 @@ _TERMINATION_GRACE_S = 3.0
 _PROBE_WALL_CLOCK_S = 15.0
 _SANDBOX_CHECK_S = 5.0
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
-# bubblewrap reports a signal of its child as 128 + number; FFmpeg itself ends with none of these on local files.
+# bubblewrap reports its child's signal as 128 + number; FFmpeg itself ends with none of these on local files.
 _CRASH_SIGNALS = frozenset(
     {
         signal.SIGABRT,
@@ -161,7 +197,7 @@ class Probe:
 
 
 def input_arguments(path: Path | str, *, demuxer: str) -> tuple[str, ...]:
-    """`-f demuxer -i path`: an input as `MediaRunner.run` accepts it. Raises ArgumentRefused for other demuxers.
+    """`-f demuxer -i path`: an input as `MediaRunner.run` accepts it. Raises ArgumentRefused.
 
     With ffmpeg-python: `ffmpeg.input(str(path), f="mpegts")`.
     """
@@ -176,12 +212,8 @@ async def detect_sandbox() -> Sandbox:
         return Sandbox.LIMITS_ONLY
     with tempfile.TemporaryDirectory(prefix="sandbox-check-") as folder:
         argv = [*_bubblewrap(Path(folder), binaries=()), "true"]
-        process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
+        nowhere = asyncio.subprocess.DEVNULL
+        process = await asyncio.create_subprocess_exec(*argv, stdin=nowhere, stdout=nowhere, stderr=nowhere)
         with suppress(TimeoutError):
             async with asyncio.timeout(_SANDBOX_CHECK_S):
                 await process.wait()
@@ -219,9 +251,9 @@ class MediaRunner:
     ) -> Completed:
         """Run ffmpeg with these arguments, without the binary; relative paths are relative to `work_dir`.
 
-        Each input needs its `-f`; whitelist, pixel limit and threads are put before it here. `output`, when given,
-        must exist and not be empty afterwards. Raises ArgumentRefused, MediaTimeout, MediaRejected, MediaCrashed,
-        WorkFolderFull, OutputInvalid.
+        Each input needs its `-f`; whitelist, pixel limit and threads are put before it here. `output`, when
+        given, must exist and not be empty afterwards. `stdout_max_bytes` bounds what it may print. Raises
+        ArgumentRefused, MediaTimeout, MediaRejected, MediaCrashed, WorkFolderFull, OutputInvalid.
         """
         checked = checked_arguments(args, work_dir=work_dir, limits=self._limits)
         if output is not None:
@@ -241,8 +273,8 @@ class MediaRunner:
     ) -> Probe:
         """What is in the file, read as this demuxer and no other.
 
-        Raises MediaRejected when it is not that format, has no stream, or has pictures above the pixel limit; else
-        as `run`.
+        Raises MediaRejected when it is not that format, has no stream, or has pictures above the pixel limit;
+        else as `run`.
         """
         _check_path(str(path), work_dir=work_dir)
         completed = await self._execute(
@@ -265,9 +297,10 @@ class MediaRunner:
         work_dir: Path | None = None,
         wall_clock_s: float = 60.0,
     ) -> Probe:
-        """Check a file that we made: these kinds of streams, this duration, decodes to its end without a complaint.
+        """Check a file that we made: has these kinds of streams, this duration, decodes cleanly to its end.
 
-        `work_dir` defaults to the file's folder. Raises OutputInvalid, MediaTimeout, MediaCrashed, WorkFolderFull.
+        `work_dir` defaults to the file's folder. Raises OutputInvalid, MediaTimeout, MediaCrashed,
+        WorkFolderFull.
         """
         folder = work_dir or path.parent
         _check_written(path)
@@ -296,16 +329,19 @@ class MediaRunner:
         stdout_max_bytes: int | None = None,
     ) -> Completed:
         name = Path(command[0]).name
+        max_bytes = self._limits.stdout_bytes if stdout_max_bytes is None else stdout_max_bytes
         process = await self._start(command, work_dir=work_dir, wall_clock_s=wall_clock_s)
         try:
             async with asyncio.timeout(wall_clock_s):
-                stdout, stderr = await _read_both(process, stdout_max_bytes or self._limits.stdout_bytes)
+                stdout, stderr = await _read_both(process, max_bytes)
                 status = await process.wait()
         except TimeoutError as error:
             raise MediaTimeout(f"{name} in {work_dir.name}: killed after {wall_clock_s:g} s") from error
         finally:
             await _end_group(process)
         _check_status(status, name=name, stderr_tail=stderr)
+        if len(stdout) > max_bytes:
+            raise MediaRejected(f"{name} in {work_dir.name} printed more than {max_bytes} bytes")
         return Completed(stdout=stdout, stderr_tail=stderr)
 
     async def _start(
@@ -326,7 +362,7 @@ class MediaRunner:
             raise MediaCrashed(f"{argv[0]} cannot be started: {error.strerror}") from error
 
     def _sandboxed(self, command: Sequence[str], *, work_dir: Path, wall_clock_s: float) -> list[str]:
-        """prlimit, nice and setpriv replace themselves by what follows: one process, and one start, remains."""
+        """prlimit, nice and setpriv replace themselves by what follows: one process remains."""
         limits = self._limits
         cpu_s = max(1, math.ceil(wall_clock_s * (os.cpu_count() or 1)))
         argv = [
@@ -346,7 +382,7 @@ class MediaRunner:
 
 
 def checked_arguments(args: Sequence[str], *, work_dir: Path, limits: MediaLimits) -> list[str]:
-    """The arguments with the runner's own options before each input. Raises ArgumentRefused. Starts nothing."""
+    """The arguments with the runner's own options before each input. Raises ArgumentRefused."""
     checked: list[str] = []
     group: list[str] = []
     arguments = iter(args)
@@ -362,15 +398,13 @@ def checked_arguments(args: Sequence[str], *, work_dir: Path, limits: MediaLimit
 
 
 def _checked_input(group: Sequence[str], source: str, *, work_dir: Path, limits: MediaLimits) -> list[str]:
-    demuxer = next((value for option, value in zip(group, group[1:], strict=False) if option == "-f"), None)
+    demuxer = next((value for option, value in pairwise(group) if option == "-f"), None)
     if demuxer == "lavfi":
         if not _LAVFI_SOURCES.fullmatch(source):
             raise ArgumentRefused(f"synthetic input {source[:80]!r} is not one of the known sources")
         return list(group)
     if demuxer not in DEMUXERS:
-        raise ArgumentRefused(
-            f"input {source[:80]!r} needs -f with a demuxer that reads a single file, not {demuxer}"
-        )
+        raise ArgumentRefused(f"input {source[:80]!r} needs -f with one of the known demuxers, not {demuxer}")
     _check_path(source, work_dir=work_dir)
     threads = () if "-threads" in group else ("-threads", str(limits.threads))
     return [*group, *_input_guard(limits), *threads]
@@ -383,7 +417,7 @@ def _input_guard(limits: MediaLimits) -> tuple[str, ...]:
 def _check_argument(argument: str, *, work_dir: Path) -> None:
     if argument in _PIPES:
         return
-    if argument.split(":")[0] in _OPTIONS_OF_THE_RUNNER:
+    if argument.partition(":")[0] in _OPTIONS_OF_THE_RUNNER:
         raise ArgumentRefused(f"{argument} is the runner's own option")
     if "://" in argument or _PROTOCOL.match(argument):
         raise ArgumentRefused(f"{argument[:80]!r} names a protocol: FFmpeg gets local files only")

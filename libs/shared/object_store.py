@@ -5,6 +5,7 @@ An adapter for S3 satisfies the same protocol.
 """
 
 import asyncio
+import errno
 import hashlib
 import hmac
 import mimetypes
@@ -13,7 +14,7 @@ import re
 import secrets
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +25,8 @@ from shared.errors import PermanentError, RetryableError
 
 MAX_KEY_LENGTH = 1024
 _CHUNK_BYTES = 1 << 20
-_WRITE_ATTEMPTS = 5
+_WRITE_ATTEMPTS = 20
+_ABANDONED_S = 3600.0
 # A part never begins with a dot: no `.`, no `..`, and room for our own temporary files.
 _KEY_PART = r"[A-Za-z0-9_=+,@~()!-][A-Za-z0-9._=+,@~()!-]*"
 _KEY = re.compile(rf"{_KEY_PART}(/{_KEY_PART})*")
@@ -234,11 +236,13 @@ class FolderObjectStore:
 
     def _delete_prefix(self, prefix: str) -> int:
         folder = self._root / prefix
+        abandoned_at = self._clock().timestamp() - _ABANDONED_S
         with _store_errors(prefix):
-            count = sum(1 for _ in _objects_below(folder))
-            if folder.is_dir():
-                shutil.rmtree(folder)
-        return count
+            objects = tuple(_objects_below(folder))
+            for path in (*objects, *_abandoned_below(folder, before=abandoned_at)):
+                path.unlink(missing_ok=True)
+        _remove_empty_folders(folder)
+        return len(objects)
 
     @contextmanager
     def _opened(self, key: str) -> Iterator[IO[bytes]]:
@@ -279,22 +283,20 @@ def _replacing(path: Path) -> Iterator[IO[bytes]]:
 def _temporary_beside(path: Path) -> tuple[Path, IO[bytes]]:
     """`delete_prefix` may take the folder away between making it and using it: then once more."""
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    for _ in range(_WRITE_ATTEMPTS - 1):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+    for _ in range(_WRITE_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            path.parent.mkdir(parents=True, exist_ok=True)
             return temporary, temporary.open("xb")
-        except FileNotFoundError:
-            continue
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return temporary, temporary.open("xb")
+    raise FileNotFoundError(errno.ENOENT, "the folder vanishes as often as it is made", str(path.parent))
 
 
 def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with suppress(FileNotFoundError):  # taken away by `delete_prefix`, and the object with it
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _copy_hashed(source: IO[bytes], target: IO[bytes], *, key: str) -> Stored:
@@ -311,5 +313,25 @@ def _hashed(source: IO[bytes], *, key: str) -> Stored:
     return Stored(key=key, size_bytes=source.tell(), sha256=digest.hexdigest())
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Files at any depth; a folder that vanishes meanwhile is passed over."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place) / name for name in names)
+
+
 def _objects_below(folder: Path) -> Iterator[Path]:
-    return (path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    return (path for path in _files_below(folder) if not path.name.startswith("."))
+
+
+def _abandoned_below(folder: Path, *, before: float) -> Iterator[Path]:
+    """Temporary files that a killed writer left behind, last changed before this unix time."""
+    for path in _files_below(folder):
+        with suppress(FileNotFoundError):
+            if path.name.startswith(".") and path.stat().st_mtime < before:
+                yield path
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    for place, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):  # not empty: a writer was quicker
+            Path(place).rmdir()
