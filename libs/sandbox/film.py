@@ -141,7 +141,7 @@ def _counter(frame: Frame) -> int:
 
 
 def _write_sound(path: Path, *, duration_s: float, moments: Moments) -> None:
-    """Write 16-bit PCM, both channels alike: faint noise, beating noise in moments, a click at each full second."""
+    """Write 16-bit PCM, both channels alike: faint noise, beating noise in moments, a click each second."""
     count = round(duration_s * SAMPLE_RATE)
     time_s = np.arange(count) / SAMPLE_RATE
     level = np.full(count, CALM_LEVEL)
@@ -177,7 +177,7 @@ def _click_starts(sound: Sound) -> tuple[int, ...]:
 
 
 def _whole_click() -> float:
-    """Energy that only a click with all its samples reaches (AAC takes some of it, hence not all of the ideal)."""
+    """Energy that only a click with all its samples reaches; AAC takes some of the ideal."""
     return 0.85 * CLICK_LEVEL * CLICK_SAMPLES / 2
 
 

@@ -29,21 +29,21 @@ class LiveWindow:
     """A sliding window over `segments` (contiguous, starting at 0) that advances `speed` times real time.
 
     `window` counts segments at real time; above it the window grows with `speed`, so that it covers the
-    same wall time. `initial_segments` are complete at the moment of going live.
+    same wall time. `head_start_us` of the media is already published at the moment of going live.
     """
 
     segments: tuple[LiveSegment, ...]
     speed: float = 1.0
     window: int = 5
-    initial_segments: int = 0
+    head_start_us: int = 0
     endlist: bool = True
     program_date_time: bool = True
 
     def __post_init__(self) -> None:
         if not self.segments:
             raise ValueError("a live window needs at least one segment")
-        if self.speed <= 0 or self.window < 1 or not 0 <= self.initial_segments <= len(self.segments):
-            raise ValueError("speed must be above 0, window at least 1, initial_segments within the media")
+        if self.speed <= 0 or self.window < 1 or self.head_start_us < 0:
+            raise ValueError("speed must be above 0, window at least 1, the head start not negative")
 
     @property
     def size(self) -> int:
@@ -57,14 +57,9 @@ class LiveWindow:
         return max(1, math.floor(longest_us / US_PER_S + 0.5))
 
     @property
-    def head_start_us(self) -> int:
-        """Media time that is already published at the moment of going live."""
-        return self.segments[self.initial_segments - 1].end_us if self.initial_segments else 0
-
-    @property
     def length_s(self) -> float:
         """Wall seconds from going live until the last segment is complete."""
-        return (self.segments[-1].end_us - self.head_start_us) / US_PER_S / self.speed
+        return max(0, self.segments[-1].end_us - self.head_start_us) / US_PER_S / self.speed
 
     def complete(self, elapsed_s: float) -> int:
         """Return how many segments are complete `elapsed_s` wall seconds after going live."""

@@ -89,7 +89,9 @@ class RecordingOrigin(HttpServer):
 class HlsOrigin(RecordingOrigin):
     """A live HLS stream made from `media`, and from `renditions` of the same content, best first.
 
-    Until `go_live` everything is 404; from then on segments appear `speed` times as fast as real time.
+    Until `go_live` everything is 404; from then on segments appear `speed` times as fast as real time,
+    `initial_segments` of them at once, as when 100ms says that playback is active. `window` counts segments
+    at real time and grows with `speed`. `ended` is set when the last segment is complete.
     """
 
     def __init__(
@@ -119,11 +121,11 @@ class HlsOrigin(RecordingOrigin):
         self._segment_s = segment_s
         self._duration_s = duration_s
         self._master = master
+        self._initial_segments = initial_segments
         self._make_window = partial(
             LiveWindow,
             speed=speed,
             window=window,
-            initial_segments=initial_segments,
             endlist=endlist,
             program_date_time=program_date_time,
         )
@@ -154,7 +156,7 @@ class HlsOrigin(RecordingOrigin):
         self._folder = tempfile.TemporaryDirectory(prefix="tldr-origin-")
         try:
             self._media = tuple([await self._cut(index) for index in range(len(self._sources))])
-            self.windows = tuple(self._make_window(media.segments) for media in self._media)
+            self.windows = self._make_windows()
             await super().start()
         except BaseException:
             self._folder.cleanup()
@@ -237,6 +239,12 @@ class HlsOrigin(RecordingOrigin):
             segment_s=self._segment_s,
             duration_s=self._duration_s,
         )
+
+    def _make_windows(self) -> tuple[LiveWindow, ...]:
+        """Return one window per rendition, all with the same head start: dates must agree among them."""
+        initial = self._media[0].segments[: self._initial_segments]
+        head_start_us = initial[-1].end_us if initial else 0
+        return tuple(self._make_window(media.segments, head_start_us=head_start_us) for media in self._media)
 
     def _note_end(self) -> None:
         if all(window.ended(self.elapsed_s) for window in self.windows):

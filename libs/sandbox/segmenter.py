@@ -5,12 +5,15 @@ Streams that HLS players expect (H.264, AAC) are copied; anything else is encode
 
 import asyncio
 import json
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from sandbox.live_window import US_PER_S, LiveSegment
+
+CUT_MARGIN_S = 20  # read so much more, for FFmpeg drops frames at a cut that is no key frame
 
 
 class MediaToolError(Exception):
@@ -67,22 +70,25 @@ async def run_media_tool(*arguments: str) -> bytes:
 async def segment_media(
     media: Path, *, folder: Path, segment_s: float = 2.0, duration_s: float | None = None
 ) -> SegmentedMedia:
-    """Cut `media` into the existing `folder`, aiming at `segment_s` per segment, up to `duration_s` if given.
+    """Cut `media` into the existing `folder`, aiming at `segment_s` per segment.
 
+    With `duration_s`, the segment in which it ends is the last; no segment is shortened.
     Raises MediaToolError if the file has no video or cannot be read.
     """
     streams = await _probe(media)
     video = streams["video"]
     await run_media_tool(
         *("ffmpeg", "-v", "error", "-y", "-i", str(media), "-map", "0:v:0", "-map", "0:a:0?"),
-        *(("-t", f"{duration_s}") if duration_s is not None else ()),
+        *(("-t", f"{duration_s + CUT_MARGIN_S}") if duration_s is not None else ()),
         *_codec_options(streams, segment_s=segment_s),
         *("-f", "hls", "-hls_time", f"{segment_s}", "-hls_playlist_type", "vod"),
         *("-hls_segment_filename", str(folder / "%06d.ts"), str(folder / "segments.m3u8")),
     )
+    segments = parse_segments((folder / "segments.m3u8").read_text())
+    end_us = math.inf if duration_s is None else duration_s * US_PER_S
     return SegmentedMedia(
         folder=folder,
-        segments=parse_segments((folder / "segments.m3u8").read_text()),
+        segments=tuple(segment for segment in segments if segment.start_us < end_us),
         width=video["width"],
         height=video["height"],
         frame_rate=float(Fraction(video["r_frame_rate"])),
