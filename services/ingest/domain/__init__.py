@@ -1,0 +1,1 @@
+"""Pure rules of ingest: playlists, tracking, media time, analysis windows. No I/O, clock or randomness."""

@@ -1,0 +1,158 @@
+"""Media time: where each stored segment and each gap lies, in microseconds since the stream's first segment.
+
+A fold: a small frozen state in, a placement and the next state out. Nothing here knows playlists or windows.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+_SKEW_FLOOR_US: Final = 500_000
+_SKEW_SHARE: Final = 0.2
+_PTS_WRAP_US: Final = 2**33 * 1_000_000 // 90_000  # a 33-bit clock of 90 kHz, about 26.5 hours
+
+
+class Break(StrEnum):
+    """Why media before and after a border must not be decoded or cut as one."""
+
+    NONE = ""
+    TAGGED = "tagged"
+    EPOCH = "epoch"
+    INIT_SECTION = "init_section"
+    SKEW = "skew"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeline:
+    """State of the fold: media end so far, counts, the last known wall clock, and the clock expected next."""
+
+    position_us: int = 0
+    segment_count: int = 0
+    gap_count: int = 0
+    discontinuity_count: int = 0
+    wall_at: datetime | None = None
+    wall_position_us: int = 0
+    expected_pts_us: int | None = None
+
+    @property
+    def wall_end_at(self) -> datetime | None:
+        """Wall clock at `position_us`, as far as known."""
+        if self.wall_at is None:
+            return None
+        return self.wall_at + timedelta(microseconds=self.position_us - self.wall_position_us)
+
+    def to_json(self) -> dict[str, Any]:
+        """Primitives only; `from_json` reads them back."""
+        return {
+            "position_us": self.position_us,
+            "segment_count": self.segment_count,
+            "gap_count": self.gap_count,
+            "discontinuity_count": self.discontinuity_count,
+            "wall_at": self.wall_at.isoformat() if self.wall_at else None,
+            "wall_position_us": self.wall_position_us,
+            "expected_pts_us": self.expected_pts_us,
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Timeline":
+        """Inverse of `to_json`."""
+        wall_at = document["wall_at"]
+        return cls(
+            **{**document, "wall_at": datetime.fromisoformat(wall_at).astimezone(UTC) if wall_at else None}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredSegment:
+    """A stored segment: EXTINF always; probed duration, first PTS and wall clock where known."""
+
+    listed_us: int
+    probed_us: int | None = None
+    pts_us: int | None = None
+    wall_at: datetime | None = None
+    break_before: Break = Break.NONE
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedSegment:
+    """A segment on the timeline; `position` counts stored segments from 0."""
+
+    position: int
+    start_us: int
+    duration_us: int
+    wall_at: datetime | None
+    break_before: Break
+
+    @property
+    def end_us(self) -> int:
+        """First microsecond after the segment."""
+        return self.start_us + self.duration_us
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlacedGap:
+    """A hole on the timeline; `index` counts gaps from 0."""
+
+    index: int
+    start_us: int
+    duration_us: int
+
+    @property
+    def end_us(self) -> int:
+        """First microsecond after the gap."""
+        return self.start_us + self.duration_us
+
+
+def place_segment(timeline: Timeline, *, segment: MeasuredSegment) -> tuple[PlacedSegment, Timeline]:
+    """Put a segment at the end; its probed duration counts, EXTINF only where there is none."""
+    duration_us = segment.probed_us or segment.listed_us
+    placed = PlacedSegment(
+        position=timeline.segment_count,
+        start_us=timeline.position_us,
+        duration_us=duration_us,
+        wall_at=segment.wall_at or timeline.wall_end_at,
+        break_before=segment.break_before or _implicit_break(timeline, segment),
+    )
+    following = replace(
+        timeline,
+        position_us=placed.end_us,
+        segment_count=timeline.segment_count + 1,
+        discontinuity_count=timeline.discontinuity_count + bool(placed.break_before),
+        wall_at=placed.wall_at,
+        wall_position_us=placed.start_us,
+        expected_pts_us=None if segment.pts_us is None else (segment.pts_us + duration_us) % _PTS_WRAP_US,
+    )
+    return placed, following
+
+
+def place_gap(timeline: Timeline, *, estimated_us: int) -> tuple[PlacedGap, Timeline]:
+    """Put a gap at the end: media time and, where known, the wall clock move on by the estimate."""
+    placed = PlacedGap(
+        index=timeline.gap_count, start_us=timeline.position_us, duration_us=max(0, estimated_us)
+    )
+    following = replace(
+        timeline, position_us=placed.end_us, gap_count=timeline.gap_count + 1, expected_pts_us=None
+    )
+    return placed, following
+
+
+def differs(measured_us: int, expected_us: int, *, span_us: int) -> bool:
+    """True when two times differ by more than max(0.5 s, 20 % of `span_us`), which no clean stream does."""
+    return abs(measured_us - expected_us) > max(_SKEW_FLOOR_US, _SKEW_SHARE * span_us)
+
+
+def _implicit_break(timeline: Timeline, segment: MeasuredSegment) -> Break:
+    """The media's own clock decides where both sides have one; else the probed length against EXTINF."""
+    if segment.pts_us is not None and timeline.expected_pts_us is not None:
+        jump_us = _clock_distance_us(segment.pts_us, timeline.expected_pts_us)
+        return Break.SKEW if differs(jump_us, 0, span_us=segment.listed_us) else Break.NONE
+    if segment.probed_us and differs(segment.probed_us, segment.listed_us, span_us=segment.listed_us):
+        return Break.SKEW
+    return Break.NONE
+
+
+def _clock_distance_us(one_us: int, other_us: int) -> int:
+    """The short way round between two readings of a clock that wraps."""
+    apart_us = abs(one_us - other_us) % _PTS_WRAP_US
+    return min(apart_us, _PTS_WRAP_US - apart_us)
