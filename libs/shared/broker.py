@@ -1,0 +1,85 @@
+"""The two connections of a service: one only consumes, one only publishes, so that a blocked publish stops no ack.
+
+Every event that leaves a service leaves through `Publisher`: persistent, mandatory, confirmed.
+"""
+
+import asyncio
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import structlog
+from aio_pika.abc import HeadersType
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from aiormq.exceptions import AMQPError as WireError
+from faststream.rabbit import Channel, RabbitBroker
+
+from shared import topology, trace
+from shared.contract import routing_key, spec_of
+from shared.errors import RetryableError
+from shared.outbox import Outgoing
+
+log = structlog.get_logger()
+
+HEARTBEAT_S = 5
+RECONNECT_S = 1.0
+PUBLISH_TIMEOUT_S = 5.0
+
+
+class BrokerUnavailable(RetryableError):
+    """The broker did not confirm the message: it is away, blocked, or has no queue for it."""
+
+    code = "broker_unavailable"
+
+
+def _with_heartbeat(url: str) -> str:
+    parts = urlsplit(url)
+    query = urlencode({"heartbeat": HEARTBEAT_S, "reconnect_interval": RECONNECT_S, "fail_fast": "0"})
+    return urlunsplit(parts._replace(query=query))
+
+
+def consume_broker(url: str, *, graceful_timeout_s: float) -> RabbitBroker:
+    return RabbitBroker(
+        _with_heartbeat(url),
+        fail_fast=False,
+        reconnect_interval=RECONNECT_S,
+        graceful_timeout=graceful_timeout_s,
+        apply_types=False,
+        logger=None,
+    )
+
+
+def publish_broker(url: str) -> RabbitBroker:
+    return RabbitBroker(
+        _with_heartbeat(url),
+        fail_fast=False,
+        reconnect_interval=RECONNECT_S,
+        default_channel=Channel(publisher_confirms=True, on_return_raises=True),
+        apply_types=False,
+        logger=None,
+    )
+
+
+class Publisher:
+    """Publishes outbox rows over the publish-only connection."""
+
+    def __init__(self, broker: RabbitBroker) -> None:
+        self._broker = broker
+
+    async def publish(self, row: Outgoing) -> None:
+        """Return when the broker has confirmed. Raises BrokerUnavailable, after which it may have arrived."""
+        spec = spec_of(row.event_name)
+        headers: HeadersType = {trace.HEADER: row.traceparent} if row.traceparent else {}
+        try:
+            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                await self._broker.publish(
+                    row.body.encode(),
+                    exchange=topology.exchange(spec.exchange),
+                    routing_key=routing_key(row.event_name, row.lane),
+                    mandatory=True,
+                    persist=True,
+                    message_id=row.event_id,
+                    message_type=row.event_name,
+                    content_type="application/json",
+                    headers=headers,
+                )
+        except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
+            raise BrokerUnavailable(f"{row.event_name}: {type(error).__name__}: {error}") from error

@@ -1,0 +1,136 @@
+"""PostgreSQL access: one engine for each service, transactions that carry the tenant, one error for *not there*.
+
+What is stored is the business of the services; the tables that all of them have stand in `migrations.py`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import ClassVar
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared.errors import RetryableError
+from shared.ids import OrganizationId
+
+STATEMENT_TIMEOUT_MS = 15_000
+LOCK_TIMEOUT_MS = 5_000
+CONNECT_TIMEOUT_S = 5.0
+# Classes of SQLSTATE that another try may cure: connection, transaction rollback, resources, intervention, system.
+_PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
+
+
+class DatabaseUnavailable(RetryableError):
+    """PostgreSQL cannot be reached, is shutting down, or asks for the transaction to be run again."""
+
+    code: ClassVar[str] = "database_unavailable"
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    while error is not None:
+        state = getattr(error, "sqlstate", None)
+        if isinstance(state, str):
+            return state
+        error = error.__cause__
+    return ""
+
+
+@contextmanager
+def translated_errors() -> Iterator[None]:
+    """Raise DatabaseUnavailable for faults that pass; all others (a broken constraint, say) stay as they are."""
+    try:
+        yield
+    except DBAPIError as error:
+        if error.connection_invalidated or _sqlstate(error.orig)[:2] in _PASSING_CLASSES:
+            raise DatabaseUnavailable(f"PostgreSQL: {error.orig}") from error
+        if (
+            isinstance(error.orig, asyncpg.InterfaceError | OSError)
+            or "connection" in str(error.orig).lower()
+        ):
+            raise DatabaseUnavailable(f"PostgreSQL: {error.orig}") from error
+        raise
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("PostgreSQL: no connection of the pool became free") from error
+    except (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {error}") from error
+    except (ConnectionError, TimeoutError, asyncpg.TooManyConnectionsError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
+
+
+def asyncpg_url(url: str) -> str:
+    """The address as SQLAlchemy's asyncpg dialect wants it."""
+    scheme, rest = url.split("://", 1)
+    if scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
+        raise ValueError(f"not a PostgreSQL address: {scheme}://…")
+    return f"postgresql+asyncpg://{rest}"
+
+
+class Database:
+    """The engine of one service. Its tables are found through the search path, which names its one schema."""
+
+    def __init__(self, url: str, *, schema: str, pool_size: int = 5, max_overflow: int = 0) -> None:
+        self.url = url
+        self.schema = schema
+        self.engine: AsyncEngine = create_async_engine(
+            asyncpg_url(url),
+            pool_size=pool_size,
+            max_overflow=max_overflow,
+            pool_timeout=10,
+            pool_pre_ping=True,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_S,
+                "server_settings": {
+                    "search_path": schema,
+                    "application_name": f"tldr-{schema}",
+                    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+                    "lock_timeout": str(LOCK_TIMEOUT_MS),
+                    "idle_in_transaction_session_timeout": "60000",
+                    "timezone": "UTC",
+                },
+            },
+        )
+        self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
+
+    @asynccontextmanager
+    async def transaction(self, organization_id: OrganizationId | None = None) -> AsyncIterator[AsyncSession]:
+        """One transaction, committed at the end of the block.
+
+        With an organization, row-level security shows and takes only that tenant's rows; without one it shows
+        none of them. Raises DatabaseUnavailable, also at commit.
+        """
+        with translated_errors():
+            async with self._sessions() as session, session.begin():
+                if organization_id is not None:
+                    await set_tenant(session, organization_id)
+                yield session
+
+    async def ping(self) -> None:
+        async with self.transaction() as session:
+            await session.connection()
+
+    async def wait_until_available(self, *, pause_s: float = 0.5) -> None:
+        """Return when a transaction succeeds; the only end of this wait is success or cancellation."""
+        while True:
+            try:
+                await self.ping()
+            except DatabaseUnavailable:
+                await asyncio.sleep(pause_s)
+            else:
+                return
+
+    async def close(self) -> None:
+        await self.engine.dispose()
+
+
+async def set_tenant(session: AsyncSession, organization_id: OrganizationId) -> None:
+    """Bind the rest of the transaction to one tenant; the setting ends with the transaction."""
+    connection = await session.connection()
+    await connection.execute(
+        text("SELECT set_config('app.organization_id', :organization_id, true)"),
+        {"organization_id": organization_id},
+    )

@@ -1,0 +1,98 @@
+"""What every service stands on, put together once: database, two broker connections, inbox, outbox, store, keyring."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from faststream.rabbit import RabbitBroker
+
+from shared.broker import Publisher, consume_broker, publish_broker
+from shared.clock import utc_now
+from shared.consumer import Consumer
+from shared.contract import Service
+from shared.database import Database
+from shared.epoch import Epoch
+from shared.keyring import Keyring
+from shared.loops import Loop, Maintenance, Relay, Sweeper
+from shared.middleware import Middleware
+from shared.object_store import FolderObjectStore, ObjectStore
+from shared.outbox import Outbox
+from shared.settings import ServiceSettings
+from shared.topology import SETTLE_S
+
+
+@dataclass(frozen=True)
+class Foundation:
+    service: Service
+    database: Database
+    outbox: Outbox
+    consumer: Consumer
+    store: ObjectStore
+    keyring: Keyring
+    consuming: RabbitBroker
+    publishing: RabbitBroker
+    epoch: Epoch
+    sweeper: Sweeper
+    graceful_timeout_s: float
+    loops: tuple[Loop, ...]
+
+
+def object_store(settings: ServiceSettings) -> FolderObjectStore:
+    return FolderObjectStore(
+        Path(settings.object_store_folder),
+        public_base_url=settings.public_base_url,
+        signing_secret=settings.url_signing_secret.get_secret_value(),
+        clock=utc_now,
+    )
+
+
+@asynccontextmanager
+async def foundation(service: Service, settings: ServiceSettings) -> AsyncIterator[Foundation]:
+    """Build everything that a service stands on; nothing is connected before it is first used."""
+    url = settings.rabbitmq_url.get_secret_value()
+    database = Database(
+        settings.database_url.get_secret_value(),
+        schema=service,
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+    )
+    try:
+        yield _assemble(service, settings, database=database, url=url)
+    finally:
+        await database.close()
+
+
+def _assemble(service: Service, settings: ServiceSettings, *, database: Database, url: str) -> Foundation:
+    outbox = Outbox(service)
+    middleware = Middleware(
+        service=service, database=database, outbox=outbox, work_concurrency=settings.work_concurrency
+    )
+    consuming = consume_broker(url, graceful_timeout_s=settings.graceful_timeout_s)
+    publishing = publish_broker(url)
+    epoch = Epoch(service=service, url=url, database=database, settle_s=SETTLE_S)
+    consumer = Consumer(
+        service=service,
+        broker=consuming,
+        middleware=middleware,
+        prefetch=settings.prefetch,
+        work_prefetch=settings.work_concurrency,
+    )
+    relay = Relay(
+        service=service, database=database, publisher=Publisher(publishing), epoch=epoch, outbox=outbox
+    )
+    sweeper = Sweeper(database=database, middleware=middleware, subscriptions=consumer.subscriptions)
+    return Foundation(
+        service=service,
+        database=database,
+        outbox=outbox,
+        consumer=consumer,
+        store=object_store(settings),
+        keyring=Keyring.from_text(settings.secrets_keyring.get_secret_value()),
+        consuming=consuming,
+        publishing=publishing,
+        epoch=epoch,
+        sweeper=sweeper,
+        graceful_timeout_s=settings.graceful_timeout_s,
+        loops=(relay.loop(), sweeper.loop(), Maintenance(service=service, database=database).loop()),
+    )

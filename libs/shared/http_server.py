@@ -1,0 +1,62 @@
+"""A uvicorn server inside a running event loop, started and stopped by us instead of by signals."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+STOP_TIMEOUT_S = 10
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class HttpServer:
+    """Serves one ASGI application. `start` fails at once with OSError where the port is taken."""
+
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, forwarded_allow_ips: tuple[str, ...] = ("127.0.0.1",)
+    ) -> None:
+        self._host = host
+        self._port = port
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            server_header=False,
+            forwarded_allow_ips=list(forwarded_allow_ips),
+            timeout_graceful_shutdown=STOP_TIMEOUT_S,
+            timeout_keep_alive=10,
+            h11_max_incomplete_event_size=32 * 1024,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        return self._port
+
+    async def start(self) -> None:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((self._host, self._port))
+        self._port = listener.getsockname()[1]
+        self._task = asyncio.create_task(self._server.serve(sockets=[listener]), name=f"http:{self._port}")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise OSError(f"the HTTP server on port {self._port} did not start")
+            await asyncio.sleep(0.01)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._server.should_exit = True
+            await self._task

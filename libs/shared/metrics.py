@@ -1,0 +1,56 @@
+"""Every metric of the system, declared once with help text and labels; one process has one registry."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+REGISTRY = CollectorRegistry()
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+def _counter(name: str, text: str, *labels: str) -> Counter:
+    return Counter(name, text, labels, registry=REGISTRY)
+
+
+def _gauge(name: str, text: str, *labels: str) -> Gauge:
+    return Gauge(name, text, labels, registry=REGISTRY)
+
+
+def _histogram(name: str, text: str, *labels: str) -> Histogram:
+    return Histogram(name, text, labels, registry=REGISTRY, buckets=_SECONDS)
+
+
+messages = _counter("tldr_messages_total", "Messages handled, by outcome.", "service", "event", "outcome")
+handling_s = _histogram("tldr_handling_seconds", "Time to handle one message.", "service", "event")
+outbox_published = _counter("tldr_outbox_published_total", "Events handed to the broker.", "service", "event")
+outbox_failures = _counter("tldr_outbox_failures_total", "Publishes that failed.", "service", "cause")
+outbox_pending = _gauge("tldr_outbox_pending", "Events that wait for the broker.", "service")
+inbox_parked = _gauge("tldr_inbox_parked", "Messages given up and parked.", "service")
+replays = _counter("tldr_replays_total", "Replays after the broker lost its data.", "service")
+loop_failures = _counter(
+    "tldr_loop_failures_total", "Turns of a loop that failed.", "service", "loop", "cause"
+)
+ready = _gauge("tldr_ready", "1 while the service is ready, else 0.", "service")
+
+http_requests = _counter("tldr_http_requests_total", "API requests.", "route", "method", "status")
+hundredms_webhooks = _counter(
+    "tldr_100ms_webhooks_total", "100ms webhooks by type and outcome.", "type", "outcome"
+)
+streams_finished = _counter("tldr_streams_finished_total", "Streams by terminal status.", "status", "cause")
+
+ingest_segments = _counter("tldr_ingest_segments_total", "Media segments by outcome.", "outcome")
+ingest_lag_s = _histogram("tldr_ingest_lag_seconds", "From listed in the playlist to archived.", "lane")
+ingest_streams = _gauge("tldr_ingest_streams", "Streams that this replica holds a lease on.")
+ingest_gaps = _counter("tldr_ingest_gaps_total", "Gaps by cause.", "cause")
+ingest_spooled = _gauge("tldr_ingest_spooled", "Segments on disk that wait for the database.")
+
+windows = _counter("tldr_windows_total", "Analysis windows by provider and verdict.", "provider", "verdict")
+analysis_s = _histogram("tldr_analysis_seconds", "Time to analyse one window.", "provider")
+judgements = _counter("tldr_judgements_total", "Candidates by decision and rule.", "decision", "rule")
+highlights = _counter("tldr_highlights_total", "Highlights by event.", "event")
+clips = _counter("tldr_clips_total", "Clips by outcome.", "outcome")
+clip_s = _histogram("tldr_clip_seconds", "Time to cut one clip.", "stage")
+deliveries = _counter("tldr_deliveries_total", "Webhook attempts by outcome.", "outcome")
+delivery_s = _histogram("tldr_delivery_seconds", "Time of one webhook attempt.")
+
+
+def exposition() -> bytes:
+    return generate_latest(REGISTRY)

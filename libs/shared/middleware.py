@@ -1,0 +1,313 @@
+"""The one place that turns errors into *try again later* or *park*, for the two shapes of handler.
+
+A *state* handler runs in one transaction with its inbox row and its events. A *work* handler runs outside any
+transaction under a leased inbox row, and returns events that one short, fenced transaction writes.
+Handlers hold no `try`: whatever they raise arrives here.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+import structlog
+from pydantic import ValidationError
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from shared import inbox, metrics, trace
+from shared.contract import Service
+from shared.database import Database, DatabaseUnavailable, set_tenant
+from shared.errors import PermanentError, PipelineError, RetryableError
+from shared.events import Event, Lane, MessageParked
+from shared.ids import OrganizationId, StreamId, event_id
+from shared.inbox import Claim, Delivery, Failure
+from shared.logs import bound
+from shared.outbox import Outbox
+
+log = structlog.get_logger()
+
+MAX_ATTEMPTS = 5
+RETRY_DELAYS_S = (1.0, 5.0, 20.0, 60.0)
+JITTER = 0.2
+HEARTBEAT_S = 5.0
+MAX_REASON = 1000
+
+
+@dataclass(frozen=True)
+class UnitOfWork:
+    """What a state handler works in: the tenant's transaction, and the outbox that commits with it."""
+
+    session: AsyncSession
+    outbox: Outbox
+
+    async def emit(self, *events: Event) -> None:
+        await self.outbox.emit(self.session, events)
+
+
+StateHandler = Callable[[Any, UnitOfWork], Awaitable[None]]
+WorkHandler = Callable[[Any], Awaitable[Sequence[Event]]]
+GiveUp = Callable[[Any, PipelineError], Sequence[Event]]
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """How one service handles one event: exactly one of `state` and `work` is given."""
+
+    model: type[Event]
+    state: StateHandler | None = None
+    work: WorkHandler | None = None
+    give_up: GiveUp | None = None
+
+
+class Unexpected(RetryableError):
+    """A bug: an error of neither family. It is tried again, because the next version may cure it."""
+
+    code = "unexpected_error"
+
+
+class Unparsable(PermanentError):
+    """The payload is not the event that its routing key names."""
+
+    code = "unparsable"
+
+
+class LeaseLost(RetryableError):
+    """Somebody else holds the row by now; whatever was computed here is thrown away."""
+
+    code = "lease_lost"
+
+
+class Middleware:
+    """Runs deliveries of one service through their handlers and leaves each inbox row in a told state."""
+
+    def __init__(
+        self, *, service: Service, database: Database, outbox: Outbox, work_concurrency: int
+    ) -> None:
+        self.service = service
+        self._database = database
+        self._outbox = outbox
+        self._slots = asyncio.Semaphore(work_concurrency)
+
+    async def handle(self, subscription: Subscription, delivery: Delivery) -> None:
+        """Return when the delivery may be acknowledged: its outcome is then durable.
+
+        While the database is away this waits, so that nothing is acknowledged that was not written.
+        """
+        began = perf_counter()
+        name = f"{self.service} {delivery.event_name}"
+        with (
+            trace.span(name, parent=delivery.traceparent),
+            bound(stream_id=delivery.stream_id, organization_id=delivery.organization_id),
+        ):
+            outcome = await self._until_durable(subscription, delivery)
+        metrics.messages.labels(self.service, delivery.event_name, outcome).inc()
+        metrics.handling_s.labels(self.service, delivery.event_name).observe(perf_counter() - began)
+
+    async def _until_durable(self, subscription: Subscription, delivery: Delivery) -> str:
+        while True:
+            try:
+                return await self._attempt(subscription, delivery)
+            except DatabaseUnavailable as error:
+                log.warning("database_away", event_name=delivery.event_name, error=str(error))
+                await asyncio.sleep(0.2)
+                await self._database.wait_until_available()
+
+    async def _attempt(self, subscription: Subscription, delivery: Delivery) -> str:
+        if subscription.work is not None:
+            async with self._slots:
+                return await self._work(subscription, delivery)
+        return await self._state(subscription, delivery)
+
+    # -- state ---------------------------------------------------------------------------------------
+
+    async def _state(self, subscription: Subscription, delivery: Delivery) -> str:
+        try:
+            return await self._state_transaction(subscription, delivery)
+        except (DatabaseUnavailable, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            async with self._database.transaction() as session:
+                attempt = 1 + await inbox.attempts_of(await session.connection(), delivery)
+            return await self._failed(subscription, delivery, error, attempt=attempt, fence=None)
+
+    async def _state_transaction(self, subscription: Subscription, delivery: Delivery) -> str:
+        assert subscription.state is not None
+        event = _parse(subscription, delivery)
+        async with self._database.transaction() as session:
+            if not await inbox.record_done(await session.connection(), delivery):
+                return "duplicate"
+            await set_tenant(session, event.organization_id)
+            await subscription.state(event, UnitOfWork(session, self._outbox))
+        self._outbox.wake.set()
+        return "done"
+
+    # -- work ----------------------------------------------------------------------------------------
+
+    async def _work(self, subscription: Subscription, delivery: Delivery) -> str:
+        async with self._database.transaction() as session:
+            held = await inbox.claim(await session.connection(), delivery)
+        if held is None:
+            return "duplicate"
+        try:
+            return await self._claimed(subscription, held)
+        except asyncio.CancelledError:
+            await asyncio.shield(self._release(held))
+            raise
+        except LeaseLost:
+            log.warning("lease_lost", event_name=delivery.event_name)
+            return "lease_lost"
+        except Exception as error:
+            return await self._failed(subscription, delivery, error, attempt=held.attempt, fence=held.fence)
+
+    async def _claimed(self, subscription: Subscription, held: Claim) -> str:
+        assert subscription.work is not None
+        if held.attempt > MAX_ATTEMPTS:
+            raise Unexpected(f"given up after {MAX_ATTEMPTS} attempts that did not end")
+        event = _parse(subscription, held.delivery)
+        heartbeat = asyncio.create_task(self._keep_lease(held))
+        try:
+            results = await subscription.work(event)
+        finally:
+            heartbeat.cancel()
+        async with self._database.transaction() as session:
+            if not await inbox.finish(await session.connection(), held):
+                raise LeaseLost(f"{held.delivery.event_id}: fence {held.fence} is not the row's")
+            await self._outbox.emit(session, results)
+        self._outbox.wake.set()
+        return "done"
+
+    async def _keep_lease(self, held: Claim) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            try:
+                async with self._database.transaction() as session:
+                    await inbox.extend(await session.connection(), held)
+            except DatabaseUnavailable as error:
+                log.warning("lease_not_extended", error=str(error))
+
+    async def _release(self, held: Claim) -> None:
+        try:
+            async with self._database.transaction() as session:
+                await inbox.release(await session.connection(), held)
+        except DatabaseUnavailable as error:
+            log.warning("lease_not_released", error=str(error))
+
+    # -- what the broker gave up on --------------------------------------------------------------------
+
+    async def rescue(self, delivery: Delivery) -> None:
+        """Make a dead-lettered message due in the inbox: the broker's verdict is not the end of it."""
+        failure = Failure(attempt=0, code="dead_lettered", reason="the broker gave the message up")
+        await self._database.wait_until_available()
+        async with self._database.transaction() as session:
+            await inbox.postpone(await session.connection(), delivery, failure, delay_s=0)
+        metrics.messages.labels(self.service, delivery.event_name, "rescued").inc()
+
+    # -- errors --------------------------------------------------------------------------------------
+
+    async def _failed(
+        self,
+        subscription: Subscription,
+        delivery: Delivery,
+        error: Exception,
+        *,
+        attempt: int,
+        fence: int | None,
+    ) -> str:
+        known = _in_a_family(error, delivery)
+        failure = Failure(attempt=attempt, code=known.code, reason=str(known)[:MAX_REASON], fence=fence)
+        if isinstance(known, RetryableError) and attempt < MAX_ATTEMPTS:
+            return await self._postpone(delivery, failure, known)
+        return await self._park(subscription, delivery, failure, known)
+
+    async def _postpone(self, delivery: Delivery, failure: Failure, error: RetryableError) -> str:
+        delay_s = retry_delay_s(failure.attempt, hint_s=error.retry_after_s, spread=random.random())  # noqa: S311
+        async with self._database.transaction() as session:
+            await inbox.postpone(await session.connection(), delivery, failure, delay_s=delay_s)
+        log.warning(
+            "will_retry", code=failure.code, reason=failure.reason, attempt=failure.attempt, in_s=delay_s
+        )
+        return "retry"
+
+    async def _park(
+        self, subscription: Subscription, delivery: Delivery, failure: Failure, error: PipelineError
+    ) -> str:
+        async with self._database.transaction() as session:
+            if not await inbox.park(await session.connection(), delivery, failure):
+                return "lease_lost"
+            await self._outbox.emit(session, self._consequences(subscription, delivery, failure, error))
+        self._outbox.wake.set()
+        log.error("parked", event_name=delivery.event_name, code=failure.code, reason=failure.reason)
+        return "parked"
+
+    def _consequences(
+        self, subscription: Subscription, delivery: Delivery, failure: Failure, error: PipelineError
+    ) -> Sequence[Event]:
+        """What the world is told: the handler's own terminal events, or that a message was parked."""
+        if subscription.give_up is not None and not isinstance(error, Unparsable):
+            return subscription.give_up(_parse(subscription, delivery), error)
+        if delivery.organization_id is None or delivery.event_name == MessageParked.name:
+            return ()
+        return (self._parked(delivery, failure),)
+
+    def _parked(self, delivery: Delivery, failure: Failure) -> MessageParked:
+        assert delivery.organization_id is not None
+        return MessageParked(
+            event_id=event_id(str(delivery.event_id), MessageParked.name, self.service),
+            organization_id=OrganizationId(delivery.organization_id),
+            occurred_at=datetime.now(UTC),
+            lane=Lane(delivery.lane),
+            service=self.service,
+            event_name=delivery.event_name,
+            parked_event_id=delivery.event_id,
+            stream_id=StreamId(delivery.stream_id) if delivery.stream_id else None,
+            code=failure.code,
+            reason=failure.reason,
+        )
+
+
+def retry_delay_s(attempt: int, *, hint_s: float | None, spread: float) -> float:
+    """Seconds until the next attempt: the schedule or the error's own hint, ±20 % by `spread` in [0, 1]."""
+    planned = RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S)) - 1]
+    return max(planned, hint_s or 0.0) * (1 - JITTER + 2 * JITTER * spread)
+
+
+def _in_a_family(error: Exception, delivery: Delivery) -> PipelineError:
+    if isinstance(error, PipelineError):
+        return error
+    log.error("unexpected_error", event_name=delivery.event_name, exc_info=error)
+    return Unexpected(f"{type(error).__name__}: {error}")
+
+
+def _parse(subscription: Subscription, delivery: Delivery) -> Event:
+    try:
+        return subscription.model.model_validate_json(delivery.payload)
+    except ValidationError as error:
+        raise Unparsable(f"{delivery.event_name}: {_first_fault(error)}") from error
+
+
+def _first_fault(error: ValidationError) -> str:
+    fault = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in fault['loc'])}: {fault['msg']}"
+
+
+def delivery_of(model: type[Event], body: bytes, *, lane: Lane, traceparent: str | None) -> Delivery:
+    """The delivery for a message's bytes. What cannot be parsed gets an id from its bytes, and is parked later."""
+    payload = body.decode("utf-8", errors="replace").replace("\x00", "\ufffd")
+    try:
+        event = model.model_validate_json(payload)
+    except ValidationError:
+        event_key, day = event_id("unparsable", model.name, payload), datetime.now(UTC).date()
+        return Delivery(event_key, model.name, day, lane.value, None, None, payload, traceparent)
+    return Delivery(
+        event_id=event.event_id,
+        event_name=model.name,
+        day=event.occurred_at.date(),
+        lane=lane.value,
+        organization_id=event.organization_id,
+        stream_id=getattr(event, "stream_id", None),
+        payload=payload,
+        traceparent=traceparent,
+    )
