@@ -19,7 +19,11 @@ def create_messaging_tables() -> None:
         op.execute(f"CREATE TABLE {table}_rest PARTITION OF {table} DEFAULT")
     op.execute("INSERT INTO broker_epoch (id, epoch) VALUES (1, NULL)")
     schema = op.get_context().version_table_schema
-    op.execute(_MAINTAIN.format(schema=schema))
+    op.execute(
+        _MAINTAIN.format(
+            schema=schema, ahead=AHEAD_DAYS, inbox_days=INBOX_KEEP_DAYS, outbox_days=OUTBOX_KEEP_DAYS
+        )
+    )
     op.execute("SELECT maintain_partitions()")
 
 
@@ -89,17 +93,14 @@ _OUTBOX_PUBLISHED = "CREATE INDEX outbox_published ON outbox (published_at) WHER
 _EPOCH = "CREATE TABLE broker_epoch (id integer PRIMARY KEY, epoch text)"
 
 # Partitions that hold unfinished or parked work are kept, however old they are.
-_MAINTAIN = (
-    """
+_MAINTAIN = """
 CREATE FUNCTION maintain_partitions() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = {schema}, pg_temp AS $body$
 DECLARE
     parent text; from_day date; part record; unfinished text; keep integer; busy boolean;
 BEGIN
     FOREACH parent IN ARRAY ARRAY['inbox', 'outbox'] LOOP
-        FOR from_day IN SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(0, """
-    + str(AHEAD_DAYS)
-    + """) AS n LOOP
+        FOR from_day IN SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(0, {ahead}) AS n LOOP
             BEGIN
                 EXECUTE format('CREATE TABLE IF NOT EXISTS %I PARTITION OF %I FOR VALUES FROM (%L) TO (%L)',
                     parent || '_' || to_char(from_day, 'YYYYMMDD'), parent, from_day, from_day + 1);
@@ -108,13 +109,9 @@ BEGIN
             END;
         END LOOP;
         IF parent = 'inbox' THEN
-            unfinished := 'state <> ''done'''; keep := """
-    + str(INBOX_KEEP_DAYS)
-    + """;
+            unfinished := 'state <> ''done'''; keep := {inbox_days};
         ELSE
-            unfinished := 'published_at IS NULL'; keep := """
-    + str(OUTBOX_KEEP_DAYS)
-    + """;
+            unfinished := 'published_at IS NULL'; keep := {outbox_days};
         END IF;
         FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                     WHERE i.inhparent = parent::regclass AND c.relname ~ '_[0-9]{{8}}$' LOOP
@@ -130,4 +127,3 @@ BEGIN
 END
 $body$
 """
-)
