@@ -1,0 +1,1 @@
+"""From measured series of one window to moments: pure, deterministic, without knowledge of other windows."""
