@@ -1,0 +1,1 @@
+"""The gateway: the public face of the system, and the projection of every event that customers see."""
