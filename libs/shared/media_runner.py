@@ -78,9 +78,9 @@ _PROTOCOL = re.compile(
 _FILE_OPENING_FILTER = re.compile(r"\b(a?movie|subtitles|ass|lut[13]d|(text|font)file)\s*=", re.IGNORECASE)
 _PIPES = frozenset({"-", "pipe:", "pipe:1"})
 
+_START_FAILURES = ("bwrap:", "prlimit:", "setpriv:", "nice:")
 _STDERR_TAIL_BYTES = 4096
 _READ_BYTES = 65536
-_TERMINATION_GRACE_S = 3.0
 _PROBE_WALL_CLOCK_S = 15.0
 _SANDBOX_CHECK_S = 5.0
 _SYSTEM_FOLDERS = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
@@ -157,11 +157,16 @@ class MediaLimits:
     max_pixels: int = 8_912_896
     stdout_bytes: int = 64 * 1024**2
     threads: int = 2
+    termination_grace_s: float = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """What a successful process printed: all of stdout, the last 4 KB of stderr."""
+    """What a successful process printed: all of stdout, the last 4 KB of stderr.
+
+    FFmpeg ends with 0 although it dropped pictures that it could not decode, unless it got `-xerror`: where every
+    picture counts, an empty `stderr_tail` is the proof.
+    """
 
     stdout: bytes
     stderr_tail: str
@@ -338,7 +343,7 @@ class MediaRunner:
         except TimeoutError as error:
             raise MediaTimeout(f"{name} in {work_dir.name}: killed after {wall_clock_s:g} s") from error
         finally:
-            await _end_group(process)
+            await _end_group(process, grace_s=self._limits.termination_grace_s)
         _check_status(status, name=name, stderr_tail=stderr)
         if len(stdout) > max_bytes:
             raise MediaRejected(f"{name} in {work_dir.name} printed more than {max_bytes} bytes")
@@ -513,14 +518,14 @@ async def _read_tail(stream: asyncio.StreamReader) -> str:
     return tail.decode("utf-8", errors="replace").strip()
 
 
-async def _end_group(process: asyncio.subprocess.Process) -> None:
-    """End what still runs: ask, wait three seconds, kill. A second cancellation kills at once."""
+async def _end_group(process: asyncio.subprocess.Process, *, grace_s: float) -> None:
+    """End what still runs: ask, wait, kill. A second cancellation kills at once."""
     if process.returncode is not None:
         return
     try:
         _signal_group(process, signal.SIGTERM)
         with suppress(TimeoutError):
-            async with asyncio.timeout(_TERMINATION_GRACE_S):
+            async with asyncio.timeout(grace_s):
                 await process.wait()
     finally:
         _signal_group(process, signal.SIGKILL)
@@ -540,8 +545,8 @@ def _check_status(status: int, *, name: str, stderr_tail: str) -> None:
         raise MediaCrashed(f"{name} died by {_signal_name(number)}: {stderr_tail}")
     if "No space left on device" in stderr_tail:
         raise WorkFolderFull(f"{name}: {stderr_tail}")
-    if stderr_tail.startswith(("bwrap:", "prlimit:", "setpriv:", "nice:")):
-        raise MediaCrashed(f"{name} could not be started in its sandbox: {stderr_tail}")
+    if stderr_tail.startswith(_START_FAILURES) or "error while loading shared libraries" in stderr_tail:
+        raise MediaCrashed(f"{name} could not be started: {stderr_tail}")
     raise MediaRejected(f"{name} ended with {status}: {stderr_tail}")
 
 

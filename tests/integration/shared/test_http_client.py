@@ -152,8 +152,10 @@ async def canary() -> AsyncIterator[tuple[HostPort, list[str]]]:
         "2130706433",
         "0x7f000001",
         "0",
-    ]
-    + ["localhost", "localhost.", "127。0。0。1"],
+        "localhost",
+        "localhost.",
+        "127。0。0。1",
+    ],
 )
 async def test_no_writing_of_a_loopback_address_reaches_a_local_server(host: str) -> None:
     async with canary() as (address, hits), client() as http:

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from shared.object_store import (
     Stored,
     StoreUnavailable,
 )
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def stored(key: str, body: bytes) -> Stored:
@@ -32,7 +35,7 @@ def store(root: Path) -> ObjectStore:
         root,
         public_base_url="http://gateway",
         signing_secret="secret",
-        clock=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        clock=lambda: NOW,
     )
 
 
@@ -154,3 +157,16 @@ async def test_a_full_disk_is_unavailable_and_leaves_nothing(
         await store.put("a/b", b"new")
     assert await store.get("a/b") == b"old"
     assert [path.name for path in (root / "a").iterdir()] == ["b"]
+
+
+async def test_deleting_a_prefix_sweeps_what_a_killed_writer_left_long_ago(
+    store: ObjectStore, root: Path
+) -> None:
+    await store.put("s/1/a", b"x")
+    old, fresh = root / "s/1/.old.tmp", root / "s/1/.fresh.tmp"
+    for path, age_s in ((old, 4000), (fresh, 10)):
+        path.write_bytes(b"half")
+        changed = NOW.timestamp() - age_s
+        os.utime(path, (changed, changed))
+    assert await store.delete_prefix("s/1/") == 1
+    assert (old.exists(), fresh.exists()) == (False, True)
