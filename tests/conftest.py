@@ -1,0 +1,160 @@
+"""Real servers for the tests: private ones, or those that the environment names; one database for each test.
+
+Under xdist the controller starts the servers once and gives each worker a virtual host of its own.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aio_pika
+import asyncpg
+import pytest
+from localcluster.cluster import LocalServers
+from shared import topology, trace
+from shared.bootstrap import Roles, service_url, set_up
+from shared.contract import SERVICES, active, queue_name
+from shared.events import Lane
+from shared.migrate import upgrade_all
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHARED = REPOSITORY / ".." / "shared"
+PASSWORD = secrets.token_hex(12)
+
+_servers: LocalServers | None = None
+
+
+@dataclass(frozen=True)
+class Servers:
+    rabbitmq_url: str
+    database_admin_url: str
+
+
+@dataclass(frozen=True)
+class Installation:
+    """One database with all schemas and roles, and one set of empty queues."""
+
+    rabbitmq_url: str
+    admin_url: str
+    roles: Roles
+    folder: Path
+
+    def database_url(self, service: str) -> str:
+        return service_url(self.admin_url, self.roles, service, PASSWORD)
+
+
+def _start_servers() -> LocalServers:
+    global _servers  # noqa: PLW0603
+    if _servers is None:
+        _servers = LocalServers(postgres_settings={"fsync": "off", "synchronous_commit": "off"})
+        _servers.__enter__()
+    return _servers
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Called by xdist's controller for each worker."""
+    servers = _start_servers()
+    vhost_url = servers.rabbitmq.add_vhost(node.gateway.id) if servers.rabbitmq else servers.rabbitmq_url
+    node.workerinput["rabbitmq_url"] = vhost_url
+    node.workerinput["database_admin_url"] = servers.database_admin_url
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _servers is not None and not hasattr(config, "workerinput"):
+        _servers.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def servers(request: pytest.FixtureRequest) -> Servers:
+    given = getattr(request.config, "workerinput", None)
+    if given is not None:
+        return Servers(given["rabbitmq_url"], given["database_admin_url"])
+    started = _start_servers()
+    return Servers(started.rabbitmq_url, started.database_admin_url)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A server on which a test may make databases of its own."""
+
+    admin_url: str
+
+
+@pytest.fixture(scope="session")
+def postgres(servers: Servers) -> Postgres:
+    return Postgres(servers.database_admin_url)
+
+
+def database_address(url: str, name: str) -> str:
+    return f"{url.rpartition('/')[0]}/{name}"
+
+
+async def _execute(url: str, *statements: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        for statement in statements:
+            await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> Iterator[tuple[str, Roles]]:
+    """A database that has been bootstrapped and migrated, to be copied; its roles go with it."""
+    prefix = f"t{secrets.token_hex(5)}"
+    roles, name = Roles(prefix), f"tpl_{prefix}"
+    admin = servers.database_admin_url
+
+    async def make() -> None:
+        await _execute(admin, f"CREATE DATABASE {name}")
+        await set_up(database_address(admin, name), roles=roles, password=PASSWORD)
+        await upgrade_all(database_address(admin, name), roles=roles)
+
+    asyncio.run(make())
+    yield name, roles
+    asyncio.run(_drop(admin, name, roles))
+
+
+async def _drop(admin: str, name: str, roles: Roles) -> None:
+    await _execute(admin, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    for role in (*map(roles.service, SERVICES), roles.owner):
+        await _execute(admin, f'DROP ROLE IF EXISTS "{role}"')
+
+
+@pytest.fixture(scope="session")
+def queues(servers: Servers) -> str:
+    """The address of a virtual host in which the topology stands."""
+
+    async def declare() -> None:
+        async with await aio_pika.connect(servers.rabbitmq_url) as connection:
+            await topology.declare(await connection.channel())
+
+    asyncio.run(declare())
+    return servers.rabbitmq_url
+
+
+async def _purge(url: str) -> None:
+    names = [queue_name(s, spec.name, lane) for spec in active() for s in spec.consumers for lane in Lane]
+    names += [topology.dead_queue_name(service) for service in SERVICES]
+    async with await aio_pika.connect(url) as connection:
+        channel = await connection.channel()
+        declared = [await channel.get_queue(name, ensure=False) for name in names]
+        await asyncio.gather(*(queue.purge() for queue in declared))
+
+
+@pytest.fixture
+async def installation(
+    servers: Servers, template: tuple[str, Roles], queues: str, tmp_path: Path
+) -> AsyncIterator[Installation]:
+    trace.configure()
+    source, roles = template
+    name = f"db_{secrets.token_hex(6)}"
+    await _execute(servers.database_admin_url, f"CREATE DATABASE {name} TEMPLATE {source}")
+    await _purge(queues)
+    yield Installation(queues, database_address(servers.database_admin_url, name), roles, tmp_path)
+    await _execute(servers.database_admin_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
