@@ -4,7 +4,6 @@ Under xdist the controller starts the servers once and gives each worker a virtu
 """
 
 import asyncio
-import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Any
 import aio_pika
 import asyncpg
 import pytest
+
 from localcluster.cluster import LocalServers
 from shared import topology, trace
 from shared.bootstrap import Roles, service_url, set_up

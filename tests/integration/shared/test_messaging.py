@@ -10,6 +10,7 @@ import aio_pika
 import asyncpg
 import pytest
 from faststream.rabbit import RabbitBroker
+
 from shared import topology
 from shared.broker import Publisher, consume_broker, publish_broker
 from shared.consumer import Consumer
@@ -22,7 +23,6 @@ from shared.ids import HighlightId, OrganizationId, StreamId, event_id
 from shared.loops import Relay, Sweeper
 from shared.middleware import Middleware
 from shared.outbox import Outbox
-
 from tests.builders import highlight_confirmed
 from tests.conftest import Installation
 
