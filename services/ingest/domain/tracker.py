@@ -295,6 +295,8 @@ class PlaylistTracker:
 
     def _on_unchanged(self, reload: _Reload) -> tuple[Action, ...]:
         self._calm_down()
+        if len(self._known.identities) < len(reload.playlist.segments):
+            self._learn(reload.playlist)
         self._pace = miss(self._pace, now_s=reload.now_s)
         self._schedule(reload)
         if reload.playlist.truncated:
@@ -375,16 +377,16 @@ class PlaylistTracker:
         hints = _wall_hints(fresh, reload) if is_adopted else [None] * len(fresh)
         for index, (segment, hint) in enumerate(zip(fresh, hints, strict=True)):
             self._add_slot(segment, playlist, starts_epoch=starts_epoch and index == 0, wall_hint=hint)
-        self._known = remember(
-            playlist.segments[-_REMEMBERED_SEGMENTS:],
-            newest=playlist.last_sequence,
-            end=self._known.date_time_end,
-        )
+        self._learn(playlist)
         self._note_progress(fresh, reload)
         self._schedule(reload)
         self._note_endlist(reload)
         self._note_unusable(reload)
         return self._resume()
+
+    def _learn(self, playlist: MediaPlaylist) -> None:
+        recent = playlist.segments[-_REMEMBERED_SEGMENTS:]
+        self._known = remember(recent, newest=playlist.last_sequence, end=self._known.date_time_end)
 
     def _add_slot(
         self, segment: Segment, playlist: MediaPlaylist, *, starts_epoch: bool, wall_hint: datetime | None

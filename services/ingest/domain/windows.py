@@ -168,13 +168,14 @@ def close_run(state: PlannerState, *, plan: WindowPlan) -> Planned:
 
 
 def _starts_new_run(state: PlannerState, segment: ArchivedSegment) -> bool:
-    return bool(state.tail) and (segment.breaks or segment.start_us != state.tail[-1].end_us)
+    before = state.tail or state.reach
+    return bool(before) and (segment.breaks or segment.start_us != before[-1].end_us)
 
 
 def _make_room(state: PlannerState, *, segment: ArchivedSegment, plan: WindowPlan) -> Planned:
     """Close the window that `segment` does not fit into, then give up overlap for it where needed."""
     windows: tuple[Window, ...] = ()
-    if state.fresh_us and not _fits(state, segment, plan=plan):
+    if state.overlap_count < len(state.tail) and not _fits(state, segment, plan=plan):
         state, windows = _close(state, plan=plan)
     while state.tail and not _fits(state, segment, plan=plan):
         state = replace(

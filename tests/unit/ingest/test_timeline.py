@@ -1,0 +1,91 @@
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.domain.timeline import Break, MeasuredSegment, Timeline, differs, place_gap, place_segment
+
+NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
+SECOND = 1_000_000
+
+
+def put(timeline: Timeline, **measured):
+    return place_segment(timeline, segment=MeasuredSegment(**{"listed_us": 2 * SECOND, **measured}))
+
+
+def test_probed_duration_counts_and_extinf_only_without_it():
+    first, timeline = put(Timeline(), probed_us=1_990_000)
+    second, timeline = put(timeline)
+    assert (first.duration_us, second.start_us, second.duration_us) == (1_990_000, 1_990_000, 2 * SECOND)
+
+
+def test_a_gap_advances_media_time_and_wall_clock():
+    _, timeline = put(Timeline(), wall_at=NOON)
+    gap, timeline = place_gap(timeline, estimated_us=6 * SECOND)
+    after, _ = put(timeline)
+    assert (gap.index, gap.start_us, gap.end_us) == (0, 2 * SECOND, 8 * SECOND)
+    assert (after.position, after.start_us, after.wall_at) == (1, 8 * SECOND, NOON + timedelta(seconds=8))
+
+
+def test_a_later_date_time_anchors_anew():
+    _, timeline = put(Timeline(), wall_at=NOON)
+    second, timeline = put(timeline, wall_at=NOON + timedelta(minutes=1))
+    third, _ = put(timeline)
+    assert third.wall_at == second.wall_at + timedelta(seconds=2)
+
+
+def test_without_any_clock_there_is_no_wall_time():
+    assert put(Timeline())[0].wall_at is None
+
+
+@pytest.mark.parametrize(
+    ("listed_s", "probed_s", "expected"),
+    [(2, 2.4, Break.NONE), (2, 2.6, Break.SKEW), (10, 8.1, Break.NONE), (10, 7.9, Break.SKEW)],
+)
+def test_a_length_far_from_extinf_is_an_implicit_discontinuity(listed_s, probed_s, expected):
+    placed, _ = put(Timeline(), listed_us=listed_s * SECOND, probed_us=round(probed_s * SECOND))
+    assert placed.break_before == expected
+
+
+def test_a_jump_of_the_media_clock_is_an_implicit_discontinuity():
+    _, timeline = put(Timeline(), pts_us=10 * SECOND)
+    placed, timeline = put(timeline, pts_us=500 * SECOND)
+    assert (placed.break_before, timeline.discontinuity_count) == (Break.SKEW, 1)
+
+
+def test_a_continuous_media_clock_outweighs_a_wrong_extinf():
+    _, timeline = put(Timeline(), pts_us=0, probed_us=4 * SECOND)
+    assert put(timeline, pts_us=4 * SECOND, probed_us=4 * SECOND)[0].break_before == Break.NONE
+
+
+def test_the_wrap_of_a_33_bit_clock_is_no_jump():
+    wrap_us = 2**33 * SECOND // 90_000
+    _, timeline = put(Timeline(), pts_us=wrap_us - SECOND)
+    assert put(timeline, pts_us=SECOND)[0].break_before == Break.NONE
+
+
+def test_a_given_break_is_kept():
+    assert put(Timeline(), break_before=Break.EPOCH)[0].break_before == Break.EPOCH
+
+
+def test_differs_allows_half_a_second_or_a_fifth():
+    assert [differs(0, d, span_us=SECOND) for d in (500_000, 500_001)] == [False, True]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(1, 60 * SECOND)), max_size=40), st.booleans())
+def test_segments_and_gaps_tile_media_time_across_saves(items, anchored):
+    timeline, end_us, kinds = Timeline(wall_at=NOON if anchored else None), 0, [0, 0]
+    for is_gap, length_us in items:
+        timeline = Timeline.from_json(json.loads(json.dumps(timeline.to_json())))
+        if is_gap:
+            placed, timeline = place_gap(timeline, estimated_us=length_us)
+            assert placed.index == kinds[1]
+        else:
+            placed, timeline = put(timeline, listed_us=length_us)
+            assert placed.position == kinds[0]
+        kinds[is_gap] += 1
+        assert placed.start_us == end_us
+        end_us = placed.end_us
+    assert (timeline.position_us, timeline.segment_count, timeline.gap_count) == (end_us, *kinds)
