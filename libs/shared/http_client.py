@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import os
+import re
 import socket
 import ssl
 import tempfile
@@ -34,6 +35,14 @@ _ANY_WBITS = 47  # zlib: gzip or zlib header, told apart by itself
 _ERROR_BODY_MAX_BYTES = 64 * 1024
 _RATE_GRACE_S = 2.0
 _WRITE_BYTES = 1 << 20
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]{0,8192}")
+_OWN_HEADERS = frozenset(
+    {
+        *("connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"),
+        *("proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
 _HEADER_LINE_MAX_BYTES = 8190
 _HEADERS_MAX_COUNT = 128
 
@@ -72,6 +81,12 @@ class SizeMismatch(PermanentError):
     """The body does not have the one size that it must have."""
 
     code: ClassVar[str] = "answer_size_wrong"
+
+
+class HeadersRefused(PermanentError):
+    """A header that the caller wants to send is malformed, or belongs to the connection and so to us."""
+
+    code: ClassVar[str] = "headers_refused"
 
 
 class BadRedirect(PermanentError):
@@ -141,6 +156,18 @@ class _Dial:
 _dial: ContextVar[_Dial] = ContextVar("dial")
 
 
+def check_headers(headers: Mapping[str, str]) -> None:
+    """Judge headers that a customer wants us to send, at submission and before each request.
+
+    Raises HeadersRefused; the message names the header and never its value.
+    """
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name) or not _HEADER_VALUE.fullmatch(value):
+            raise HeadersRefused(f"header {name[:80]!r} is malformed")
+        if name.lower() in _OWN_HEADERS:
+            raise HeadersRefused(f"header {name} cannot be set")
+
+
 class SafeHttpClient:
     """An async context manager; one per process. Proxies of the environment and cookies are ignored."""
 
@@ -198,7 +225,7 @@ class SafeHttpClient:
     ) -> Response:
         """Fetch into memory, following redirects; gzip is decoded. `byte_range` is (first, last) inclusive.
 
-        The body of an answer other than 2xx is cut at 64 KiB instead of refused. Raises UrlRefused,
+        The body of an answer other than 2xx is cut at 64 KiB instead of refused. Raises UrlRefused, HeadersRefused,
         BlockedAddress, HttpTimeout, ConnectFailed, Truncated, AnswerMalformed, TooLarge, SizeMismatch,
         BadRedirect.
         """
@@ -235,8 +262,8 @@ class SafeHttpClient:
         """Send these exact bytes; never follows a redirect and never decodes the answer.
 
         Once the status is known the exchange counts as answered: a body that is too long, too slow or broken
-        off is cut (`truncated`). Raises UrlRefused, BlockedAddress, HttpTimeout, ConnectFailed,
-        AnswerMalformed.
+        off is cut (`truncated`). Raises UrlRefused, HeadersRefused, BlockedAddress,
+        HttpTimeout, ConnectFailed, AnswerMalformed.
         """
         deadline = time.monotonic() + limits.total_s
         answer = await self._request(
@@ -301,6 +328,7 @@ class SafeHttpClient:
         if self._session is None:
             raise RuntimeError("SafeHttpClient is used outside its `async with`")
         check_url(url, schemes=self._schemes, allowed=self._allowed)
+        check_headers(headers)
         exact = _exact_url(url)
         dial = _Dial(host=exact.raw_host)
         token = _dial.set(dial)

@@ -4,15 +4,21 @@ import asyncio
 import gzip
 import hashlib
 import socket
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from shared.addresses import BlockedAddress, HostPort, UrlRefused
 from shared.http_client import (
@@ -59,12 +65,12 @@ class Answers(AbstractResolver):
 
 
 @asynccontextmanager
-async def serving(handler: Handler) -> AsyncIterator[HostPort]:
+async def serving(handler: Handler, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[HostPort]:
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", handler)
     runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=tls)
     await site.start()
     try:
         yield HostPort(*runner.addresses[0][:2])
@@ -559,6 +565,43 @@ async def test_cancelling_a_fetch_closes_its_connection(tmp_path: Path) -> None:
         with pytest.raises(asyncio.CancelledError):
             await fetch
     assert list(tmp_path.iterdir()) == []
+
+
+def self_signed(folder: Path, name: str) -> Path:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(subject, subject, key.public_key(), x509.random_serial_number(), now)
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "server.pem"
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    path.write_bytes(
+        certificate.public_bytes(pem) + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    )
+    return path
+
+
+async def test_certificates_are_verified_against_the_name_in_the_url(tmp_path: Path) -> None:
+    pem = self_signed(tmp_path, "good.example")
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_side.load_cert_chain(pem)
+    trusting = ssl.create_default_context(cafile=str(pem))
+    async with serving(always(b"ok"), tls=server_side) as address:
+        allowed, dns = frozenset({address}), Answers(["127.0.0.1"])
+        async with SafeHttpClient(
+            allowed=allowed, user_agent="t", resolver=dns, ssl_context=trusting
+        ) as http:
+            answer = await http.get(f"https://good.example:{address.port}/", limits=QUICK)
+            with pytest.raises(ConnectFailed, match="certificate"):
+                await http.get(f"https://other.example:{address.port}/", limits=QUICK)
+        async with client(address, resolver=dns) as http:
+            with pytest.raises(ConnectFailed, match="certificate"):
+                await http.get(f"https://good.example:{address.port}/", limits=QUICK)
+    assert answer.body == b"ok"
 
 
 async def test_an_error_message_does_not_show_the_query_of_a_signed_url() -> None:

@@ -7,7 +7,9 @@ from shared.http_client import (
     PLAYLIST_LIMITS,
     SEGMENT_LIMITS,
     WEBHOOK_LIMITS,
+    HeadersRefused,
     SafeHttpClient,
+    check_headers,
 )
 
 
@@ -22,3 +24,30 @@ async def test_a_client_outside_its_context_says_so(tmp_path: Path) -> None:
     client = SafeHttpClient(user_agent="test")
     with pytest.raises(RuntimeError, match="async with"):
         await client.download("https://example.com/", tmp_path / "x", limits=SEGMENT_LIMITS)
+
+
+def test_ordinary_headers_pass() -> None:
+    check_headers(
+        {"Authorization": "Bearer x", "X-Token": "ü", "Referer": "https://example.com/", "X-Empty": ""}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-A", "a\r\nX-B: b"),
+        ("X-A", "a\x00"),
+        ("X A", "a"),
+        ("", "a"),
+        ("X-A\n", "a"),
+        ("Host", "internal"),
+        ("content-length", "3"),
+        ("Transfer-Encoding", "chunked"),
+        ("Connection", "close"),
+        ("X-A", "a" * 9000),
+    ],
+)
+def test_a_header_that_is_malformed_or_ours_is_refused_without_its_value(name: str, value: str) -> None:
+    with pytest.raises(HeadersRefused) as caught:
+        check_headers({name: value})
+    assert "internal" not in str(caught.value)
