@@ -41,7 +41,7 @@ def segments(count: int) -> str:
     return "".join(f"#EXTINF:2.0,\ns{number}.ts\n" for number in range(count))
 
 
-def test_a_live_playlist_is_read():
+def test_a_live_playlist_is_read() -> None:
     parsed = media("#EXT-X-MEDIA-SEQUENCE:7\n#EXTINF:2.002,title\nseg7.ts?x=1\n#EXTINF:1.5\n/abs/seg8.ts\n")
     assert [(s.sequence, s.location.url, s.duration_us) for s in parsed.segments] == [
         (7, "https://cdn.example/live/room/seg7.ts?x=1", 2_002_000),
@@ -62,13 +62,13 @@ def test_what_is_no_playlist_is_a_retryable_error(body):
     assert issubclass(NotAPlaylist, RetryableError)
 
 
-def test_a_huge_body_is_refused_for_good():
+def test_a_huge_body_is_refused_for_good() -> None:
     with pytest.raises(PlaylistTooLarge):
         media(segments(10), limits=PlaylistLimits(size_characters=50))
     assert issubclass(PlaylistTooLarge, PermanentError)
 
 
-def test_byte_order_mark_and_windows_line_ends_are_accepted():
+def test_byte_order_mark_and_windows_line_ends_are_accepted() -> None:
     parsed = parse_playlist("\ufeff" + (HEAD + segments(2)).replace("\n", "\r\n"), url=URL)
     assert isinstance(parsed, MediaPlaylist)
     assert [s.location.url for s in parsed.segments] == [
@@ -76,7 +76,7 @@ def test_byte_order_mark_and_windows_line_ends_are_accepted():
     ]
 
 
-def test_unreadable_lines_cost_nothing_but_themselves():
+def test_unreadable_lines_cost_nothing_but_themselves() -> None:
     parsed = media(
         "#EXTINF:abc,\na.ts\n#EXTINF:-3,\nb.ts\n#EXT-X-PROGRAM-DATE-TIME:yesterday\n#EXTINF:nan,\nc.ts\n"
         "#EXT-X-BYTERANGE:x@y\n#EXTINF:inf,\nd.ts\n#EXT-X-MAP:nothing\n#EXTINF:1e999,\ne.ts\nf.ts\n"
@@ -85,17 +85,17 @@ def test_unreadable_lines_cost_nothing_but_themselves():
     assert len(parsed.faults) == 8
 
 
-def test_an_unreadable_target_duration_falls_back_to_the_longest_segment():
+def test_an_unreadable_target_duration_falls_back_to_the_longest_segment() -> None:
     parsed = parse_playlist("#EXTM3U\n#EXT-X-TARGETDURATION:x\n#EXTINF:3.5,\na.ts\n", url=URL)
     assert isinstance(parsed, MediaPlaylist)
     assert parsed.target_us == 3_500_000
 
 
-def test_a_truncated_playlist_drops_the_segment_without_address():
+def test_a_truncated_playlist_drops_the_segment_without_address() -> None:
     assert len(media("#EXTINF:2,\na.ts\n#EXTINF:2,\n").segments) == 1
 
 
-def test_a_playlist_without_segments_is_a_playlist():
+def test_a_playlist_without_segments_is_a_playlist() -> None:
     assert media("#EXT-X-MEDIA-SEQUENCE:5\n").last_sequence == 4
 
 
@@ -112,7 +112,7 @@ def test_implausible_date_times_are_none(text):
     assert parse_date_time(text) is None
 
 
-def test_date_time_is_carried_forward_until_a_discontinuity():
+def test_date_time_is_carried_forward_until_a_discontinuity() -> None:
     at = datetime(2026, 5, 1, 12, tzinfo=UTC)
     parsed = media(
         "#EXT-X-PROGRAM-DATE-TIME:2026-05-01T12:00:00Z\n"
@@ -122,7 +122,7 @@ def test_date_time_is_carried_forward_until_a_discontinuity():
     assert [s.wall_at for s in parsed.segments] == [at, at + timedelta(seconds=2), None]
 
 
-def test_discontinuities_count_from_the_discontinuity_sequence():
+def test_discontinuities_count_from_the_discontinuity_sequence() -> None:
     parsed = media(
         "#EXT-X-DISCONTINUITY-SEQUENCE:4\n#EXTINF:2,\na.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:2,\nb.ts\n"
     )
@@ -130,7 +130,7 @@ def test_discontinuities_count_from_the_discontinuity_sequence():
     assert parsed.has_discontinuity_sequence
 
 
-def test_endlist_kind_gap_and_date_ranges_are_kept():
+def test_endlist_kind_gap_and_date_ranges_are_kept() -> None:
     parsed = media(
         '#EXT-X-PLAYLIST-TYPE:EVENT\n#EXT-X-DATERANGE:ID="1",X-100MSLIVE-PAYLOAD="e30="\n'
         "#EXTINF:2,\na.ts\n#EXT-X-GAP\n#EXTINF:2,\nb.ts\n#EXT-X-ENDLIST\n"
@@ -139,7 +139,7 @@ def test_endlist_kind_gap_and_date_ranges_are_kept():
     assert parsed.date_ranges == ('ID="1",X-100MSLIVE-PAYLOAD="e30="',)
 
 
-def test_aes_keys_rotate_and_take_the_sequence_as_iv():
+def test_aes_keys_rotate_and_take_the_sequence_as_iv() -> None:
     parsed = media(
         '#EXT-X-MEDIA-SEQUENCE:9\n#EXT-X-KEY:METHOD=AES-128,URI="k1?a=b,c"\n#EXTINF:2,\na.ts\n'
         '#EXT-X-KEY:METHOD=AES-128,URI="k2",IV=0x0A\n#EXTINF:2,\nb.ts\n#EXT-X-KEY:METHOD=NONE\n#EXTINF:2,\nc.ts\n'
@@ -151,13 +151,13 @@ def test_aes_keys_rotate_and_take_the_sequence_as_iv():
     assert third is None
 
 
-def test_other_encryption_is_flagged():
+def test_other_encryption_is_flagged() -> None:
     parsed = media('#EXT-X-KEY:METHOD=SAMPLE-AES,URI="skd://x",KEYFORMAT="com.apple"\n#EXTINF:2,\na.ts\n')
     assert parsed.segments[0].unsupported == "SAMPLE-AES (com.apple)"
     assert parsed.segments[0].refusal == ""
 
 
-def test_map_and_byte_ranges_carry_their_offsets():
+def test_map_and_byte_ranges_carry_their_offsets() -> None:
     parsed = media(
         '#EXT-X-MAP:URI="f.mp4",BYTERANGE="100@0"\n#EXT-X-BYTERANGE:50@100\n#EXTINF:2,\nf.mp4\n'
         "#EXT-X-BYTERANGE:70\n#EXTINF:2,\nf.mp4\n"
@@ -171,12 +171,12 @@ def test_map_and_byte_ranges_carry_their_offsets():
     assert parsed.segments[0].identity != parsed.segments[1].identity
 
 
-def test_byte_range_offsets_survive_a_start_in_the_middle():
+def test_byte_range_offsets_survive_a_start_in_the_middle() -> None:
     body = "#EXT-X-BYTERANGE:50@0\n#EXTINF:2,\nf.ts\n#EXT-X-BYTERANGE:70\n#EXTINF:2,\nf.ts\n"
     assert media(body, from_sequence=1).segments == media(body).segments[1:]
 
 
-def test_low_latency_parts_are_ignored_and_delta_updates_flagged():
+def test_low_latency_parts_are_ignored_and_delta_updates_flagged() -> None:
     parsed = media(
         '#EXT-X-SKIP:SKIPPED-SEGMENTS=3\n#EXT-X-PART:DURATION=0.3,URI="p.ts"\n#EXTINF:2,\na.ts\n'
         '#EXT-X-PRELOAD-HINT:TYPE=PART,URI="q.ts"\n'
@@ -192,19 +192,19 @@ def test_addresses_that_are_not_http_are_refused_with_a_reason(uri):
     assert media(f"#EXTINF:2,\n{uri}\n").segments[0].refusal != ""
 
 
-def test_a_refused_key_or_map_refuses_the_segment():
+def test_a_refused_key_or_map_refuses_the_segment() -> None:
     key = media('#EXT-X-KEY:METHOD=AES-128,URI="file:///k"\n#EXTINF:2,\na.ts\n').segments[0]
     init = media('#EXT-X-MAP:URI="file:///m"\n#EXTINF:2,\na.ts\n').segments[0]
     assert (key.refusal, init.refusal) == ("scheme file is not allowed",) * 2
 
 
-def test_identity_is_free_of_host_and_query():
+def test_identity_is_free_of_host_and_query() -> None:
     one = media("#EXTINF:2,\nhttps://edge1.example/live/a.ts?t=1\n").segments[0]
     two = media("#EXTINF:2,\nhttps://edge2.example/live/a.ts?t=2\n").segments[0]
     assert one.identity == two.identity == "/live/a.ts"
 
 
-def test_entries_beyond_the_cap_wait_for_the_next_parse():
+def test_entries_beyond_the_cap_wait_for_the_next_parse() -> None:
     limits = PlaylistLimits(entries=3)
     first = media(segments(8) + "#EXT-X-ENDLIST\n", limits=limits)
     rest = media(segments(8) + "#EXT-X-ENDLIST\n", limits=limits, from_sequence=5)
@@ -212,11 +212,11 @@ def test_entries_beyond_the_cap_wait_for_the_next_parse():
     assert (rest.truncated, rest.ended, [s.sequence for s in rest.segments]) == (False, True, [5, 6, 7])
 
 
-def test_a_list_that_ends_before_the_wanted_sequence_is_read_whole():
+def test_a_list_that_ends_before_the_wanted_sequence_is_read_whole() -> None:
     assert len(media(segments(3), from_sequence=100).segments) == 3
 
 
-def test_reading_from_a_sequence_gives_what_reading_all_gives():
+def test_reading_from_a_sequence_gives_what_reading_all_gives() -> None:
     body = (
         "#EXT-X-PROGRAM-DATE-TIME:2026-05-01T12:00:00Z\n"
         + segments(5)
@@ -226,7 +226,7 @@ def test_reading_from_a_sequence_gives_what_reading_all_gives():
     assert media(body, from_sequence=4).segments == media(body).segments[4:]
 
 
-def test_variants_and_renditions_are_read():
+def test_variants_and_renditions_are_read() -> None:
     parsed = master(
         '#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="en",URI="a.m3u8",DEFAULT=YES\n'
         '#EXT-X-STREAM-INF:BANDWIDTH=100,RESOLUTION=1280x720,CODECS="avc1.64,mp4a.40.2",AUDIO="a"\nv.m3u8\n'
@@ -249,7 +249,7 @@ def test_the_best_variant_up_to_the_target_is_chosen_else_the_nearest_above(heig
     assert choose_variant(master(body), target_height=target).height == expected
 
 
-def test_a_portrait_counts_by_its_short_side_and_audio_only_is_passed_over():
+def test_a_portrait_counts_by_its_short_side_and_audio_only_is_passed_over() -> None:
     parsed = master(
         "#EXT-X-STREAM-INF:BANDWIDTH=900,RESOLUTION=720x1280\nportrait.m3u8\n"
         '#EXT-X-STREAM-INF:BANDWIDTH=9000,CODECS="mp4a.40.2"\naudio.m3u8\n'
@@ -257,19 +257,19 @@ def test_a_portrait_counts_by_its_short_side_and_audio_only_is_passed_over():
     assert choose_variant(parsed).lines == 720
 
 
-def test_without_resolutions_the_highest_bandwidth_is_chosen():
+def test_without_resolutions_the_highest_bandwidth_is_chosen() -> None:
     parsed = master("#EXT-X-STREAM-INF:BANDWIDTH=1\na.m3u8\n#EXT-X-STREAM-INF:BANDWIDTH=2\nb.m3u8\n")
     assert choose_variant(parsed).bandwidth == 2
 
 
-def test_refused_and_failed_variants_are_passed_over_until_none_is_left():
+def test_refused_and_failed_variants_are_passed_over_until_none_is_left() -> None:
     parsed = master("#EXT-X-STREAM-INF:BANDWIDTH=1\nfile:///a\n#EXT-X-STREAM-INF:BANDWIDTH=2\nb.m3u8\n")
     chosen = choose_variant(parsed)
     with pytest.raises(NoUsableVariant):
         choose_variant(parsed, excluding={chosen.location.url})
 
 
-def test_the_documented_100ms_master_is_read():
+def test_the_documented_100ms_master_is_read() -> None:
     path = SHARED / "samples/100ms/playlists/master.m3u8"
     if not path.exists():
         pytest.skip("needs ../shared/samples")

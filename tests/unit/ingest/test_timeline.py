@@ -15,13 +15,13 @@ def put(timeline: Timeline, **measured):
     return place_segment(timeline, segment=MeasuredSegment(**{"listed_us": 2 * SECOND, **measured}))
 
 
-def test_probed_duration_counts_and_extinf_only_without_it():
+def test_probed_duration_counts_and_extinf_only_without_it() -> None:
     first, timeline = put(Timeline(), probed_us=1_990_000)
     second, timeline = put(timeline)
     assert (first.duration_us, second.start_us, second.duration_us) == (1_990_000, 1_990_000, 2 * SECOND)
 
 
-def test_a_gap_advances_media_time_and_wall_clock():
+def test_a_gap_advances_media_time_and_wall_clock() -> None:
     _, timeline = put(Timeline(), wall_at=NOON)
     gap, timeline = place_gap(timeline, estimated_us=6 * SECOND)
     after, _ = put(timeline)
@@ -29,14 +29,14 @@ def test_a_gap_advances_media_time_and_wall_clock():
     assert (after.position, after.start_us, after.wall_at) == (1, 8 * SECOND, NOON + timedelta(seconds=8))
 
 
-def test_a_later_date_time_anchors_anew():
+def test_a_later_date_time_anchors_anew() -> None:
     _, timeline = put(Timeline(), wall_at=NOON)
     second, timeline = put(timeline, wall_at=NOON + timedelta(minutes=1))
     third, _ = put(timeline)
     assert third.wall_at == second.wall_at + timedelta(seconds=2)
 
 
-def test_without_any_clock_there_is_no_wall_time():
+def test_without_any_clock_there_is_no_wall_time() -> None:
     assert put(Timeline())[0].wall_at is None
 
 
@@ -49,28 +49,28 @@ def test_a_length_far_from_extinf_is_an_implicit_discontinuity(listed_s, probed_
     assert placed.break_before == expected
 
 
-def test_a_jump_of_the_media_clock_is_an_implicit_discontinuity():
+def test_a_jump_of_the_media_clock_is_an_implicit_discontinuity() -> None:
     _, timeline = put(Timeline(), pts_us=10 * SECOND)
     placed, timeline = put(timeline, pts_us=500 * SECOND)
     assert (placed.break_before, timeline.discontinuity_count) == (Break.SKEW, 1)
 
 
-def test_a_continuous_media_clock_outweighs_a_wrong_extinf():
+def test_a_continuous_media_clock_outweighs_a_wrong_extinf() -> None:
     _, timeline = put(Timeline(), pts_us=0, probed_us=4 * SECOND)
     assert put(timeline, pts_us=4 * SECOND, probed_us=4 * SECOND)[0].break_before == Break.NONE
 
 
-def test_the_wrap_of_a_33_bit_clock_is_no_jump():
+def test_the_wrap_of_a_33_bit_clock_is_no_jump() -> None:
     wrap_us = 2**33 * SECOND // 90_000
     _, timeline = put(Timeline(), pts_us=wrap_us - SECOND)
     assert put(timeline, pts_us=SECOND)[0].break_before == Break.NONE
 
 
-def test_a_given_break_is_kept():
+def test_a_given_break_is_kept() -> None:
     assert put(Timeline(), break_before=Break.EPOCH)[0].break_before == Break.EPOCH
 
 
-def test_differs_allows_half_a_second_or_a_fifth():
+def test_differs_allows_half_a_second_or_a_fifth() -> None:
     assert [differs(0, d, span_us=SECOND) for d in (500_000, 500_001)] == [False, True]
 
 

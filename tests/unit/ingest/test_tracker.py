@@ -97,7 +97,7 @@ def joined(first: int = 0, last: int = 4, **fields) -> PlaylistTracker:
     return follower
 
 
-def test_the_first_join_takes_the_oldest_listed_segment_first():
+def test_the_first_join_takes_the_oldest_listed_segment_first() -> None:
     follower = tracker()
     (start, *_) = follower.on_playlist(listing(10, 14), now_s=0)
     assert isinstance(start, Joined) and start.cursor.sequence == 9
@@ -105,7 +105,7 @@ def test_the_first_join_takes_the_oldest_listed_segment_first():
     assert [fetch.sequence for fetch in follower.next_fetches(3, now_s=0)] == [13, 14]
 
 
-def test_segments_are_committed_in_order_whatever_the_order_of_arrival():
+def test_segments_are_committed_in_order_whatever_the_order_of_arrival() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 2), now_s=0)
     follower.next_fetches(3, now_s=0)
@@ -115,7 +115,7 @@ def test_segments_are_committed_in_order_whatever_the_order_of_arrival():
     assert committed(follower.on_segment_stored(0, 1, now_s=1)) == []
 
 
-def test_a_window_that_passed_on_is_a_gap_with_its_length():
+def test_a_window_that_passed_on_is_a_gap_with_its_length() -> None:
     follower = joined()
     actions = [*follower.on_playlist(listing(8, 12), now_s=16), *store_all(follower, now_s=16)]
     assert lost(actions) == [(0, 5, 7, LossCause.WINDOW_OVERRUN)]
@@ -123,14 +123,14 @@ def test_a_window_that_passed_on_is_a_gap_with_its_length():
     assert committed(actions)[0] == (0, 8)
 
 
-def test_the_length_of_a_gap_comes_from_the_dates_where_there_are_some():
+def test_the_length_of_a_gap_comes_from_the_dates_where_there_are_some() -> None:
     follower = joined(dated=True)
     late = [replace(s, wall_at=s.wall_at + timedelta(seconds=1)) for s in listing(8, 12, dated=True).segments]
     (gap,) = of_kind(follower.on_playlist(playlist(late), now_s=16), SegmentLost)
     assert gap.estimated_us == 7 * SECOND
 
 
-def test_unchanged_and_stale_copies_bring_nothing():
+def test_unchanged_and_stale_copies_bring_nothing() -> None:
     follower = joined(5, 9)
     for first, last in ((5, 9), (4, 8), (3, 7), (5, 9)):
         assert of_kind(follower.on_playlist(listing(first, last), now_s=1), SegmentLost) == []
@@ -140,7 +140,7 @@ def test_unchanged_and_stale_copies_bring_nothing():
     ]
 
 
-def test_a_reset_is_confirmed_by_a_second_reload_and_begins_a_new_epoch():
+def test_a_reset_is_confirmed_by_a_second_reload_and_begins_a_new_epoch() -> None:
     follower = joined(100, 104)
     follower.on_playlist(listing(0, 1, take="b"), now_s=2)
     assert follower.next_fetches(9, now_s=2) == ()
@@ -151,28 +151,28 @@ def test_a_reset_is_confirmed_by_a_second_reload_and_begins_a_new_epoch():
     assert [a.placed.break_before for a in of_kind(actions, CommitSegment)] == [Break.EPOCH, "", ""]
 
 
-def test_other_media_under_the_same_numbers_is_a_reset():
+def test_other_media_under_the_same_numbers_is_a_reset() -> None:
     follower = joined(2, 6)
     for now_s in (2, 3):
         follower.on_playlist(listing(3, 7, take="b"), now_s=now_s)
     assert committed(store_all(follower, now_s=3)) == [(1, n) for n in range(3, 8)]
 
 
-def test_a_suspicion_is_dropped_when_the_known_playlist_comes_back():
+def test_a_suspicion_is_dropped_when_the_known_playlist_comes_back() -> None:
     follower = joined(100, 104)
     for listed in (listing(0, 1, take="b"), listing(100, 105), listing(0, 1, take="b"), listing(101, 106)):
         follower.on_playlist(listed, now_s=2)
     assert committed(store_all(follower, now_s=3)) == [(0, 105), (0, 106)]
 
 
-def test_a_reset_with_a_later_date_needs_no_confirmation():
+def test_a_reset_with_a_later_date_needs_no_confirmation() -> None:
     follower = joined(100, 104, dated=True)
     late = [replace(segment(n, take="b"), wall_at=NOON + timedelta(seconds=300 + 2 * n)) for n in range(2)]
     follower.on_playlist(playlist(late), now_s=2)
     assert committed(store_all(follower, now_s=2)) == [(1, 0), (1, 1)]
 
 
-def test_a_renumbered_playlist_brings_no_duplicates():
+def test_a_renumbered_playlist_brings_no_duplicates() -> None:
     follower = joined(100, 104)
     same = [replace(segment(100 + n), sequence=n) for n in range(2, 7)]
     for now_s in (2, 3):
@@ -180,7 +180,7 @@ def test_a_renumbered_playlist_brings_no_duplicates():
     assert committed(store_all(follower, now_s=3)) == [(1, 5), (1, 6)]
 
 
-def test_a_leap_that_no_outage_explains_is_a_reset_and_not_a_gap():
+def test_a_leap_that_no_outage_explains_is_a_reset_and_not_a_gap() -> None:
     follower = joined()
     actions = []
     for now_s in (2, 3):
@@ -189,7 +189,7 @@ def test_a_leap_that_no_outage_explains_is_a_reset_and_not_a_gap():
     assert committed(store_all(follower, now_s=3))[0] == (1, 1_700_000_000)
 
 
-def test_an_old_copy_that_moves_on_by_itself_for_long_is_a_restart():
+def test_an_old_copy_that_moves_on_by_itself_for_long_is_a_restart() -> None:
     follower = joined(20, 29)
     actions = []
     for step in range(40):
@@ -199,7 +199,7 @@ def test_an_old_copy_that_moves_on_by_itself_for_long_is_a_restart():
     assert committed(actions)[0] == (1, 19)
 
 
-def test_the_same_path_on_another_host_with_another_token_is_the_same_segment():
+def test_the_same_path_on_another_host_with_another_token_is_the_same_segment() -> None:
     follower = joined(0, 4, token="t=1")
     moved = [
         replace(s, location=Location(url=s.location.url.replace("cdn", "edge2")))
@@ -209,21 +209,21 @@ def test_the_same_path_on_another_host_with_another_token_is_the_same_segment():
     assert committed(store_all(follower, now_s=2)) == [(0, 5)]
 
 
-def test_a_marked_gap_is_reported_without_a_fetch():
+def test_a_marked_gap_is_reported_without_a_fetch() -> None:
     follower = tracker()
     listed = playlist([segment(0), segment(1, gap=True), segment(2)])
     actions = [*follower.on_playlist(listed, now_s=0), *store_all(follower, now_s=0)]
     assert (committed(actions), lost(actions)) == ([(0, 0), (0, 2)], [(0, 1, 1, LossCause.SOURCE_GAP)])
 
 
-def test_a_refused_address_is_a_gap_without_a_fetch():
+def test_a_refused_address_is_a_gap_without_a_fetch() -> None:
     follower = tracker()
     listed = playlist([segment(0), segment(1, location=Location(url="file:///x", refusal="scheme"))])
     actions = [*follower.on_playlist(listed, now_s=0), *store_all(follower, now_s=0)]
     assert lost(actions) == [(0, 1, 1, LossCause.REFUSED_ADDRESS)]
 
 
-def test_neighbouring_losses_of_one_cause_are_one_gap():
+def test_neighbouring_losses_of_one_cause_are_one_gap() -> None:
     follower = tracker()
     listed = playlist([segment(n, gap=True) for n in range(3)] + [segment(3)])
     actions = follower.on_playlist(listed, now_s=0)
@@ -246,7 +246,7 @@ def fail_until_settled(follower: PlaylistTracker, sequence: int, failure: FetchF
     return times, actions
 
 
-def test_404_on_the_newest_is_retried_for_two_targets():
+def test_404_on_the_newest_is_retried_for_two_targets() -> None:
     follower = joined()
     follower.on_playlist(listing(1, 5), now_s=2)
     times, actions = fail_until_settled(follower, 5, NOT_FOUND, now_s=2)
@@ -254,14 +254,14 @@ def test_404_on_the_newest_is_retried_for_two_targets():
     assert lost(actions) == [(0, 5, 5, LossCause.NOT_FOUND)]
 
 
-def test_404_on_an_older_one_is_given_up_soon():
+def test_404_on_an_older_one_is_given_up_soon() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 4), now_s=0)
     times, _ = fail_until_settled(follower, 0, NOT_FOUND, now_s=0)
     assert len(times) == POLICY.settled_attempts
 
 
-def test_server_errors_are_retried_until_the_segment_can_no_longer_be_had():
+def test_server_errors_are_retried_until_the_segment_can_no_longer_be_had() -> None:
     follower = joined()
     follower.on_playlist(listing(1, 5), now_s=2)
     follower.next_fetches(1, now_s=2)
@@ -272,7 +272,7 @@ def test_server_errors_are_retried_until_the_segment_can_no_longer_be_had():
     assert 23 <= times[-1] <= 24.1
 
 
-def test_a_segment_that_stays_listed_is_given_up_when_the_budget_ends():
+def test_a_segment_that_stays_listed_is_given_up_when_the_budget_ends() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 0, ended=True), now_s=0)
     times, actions = fail_until_settled(follower, 0, FetchFailure(kind=FailureKind.TIMEOUT), now_s=0)
@@ -281,7 +281,7 @@ def test_a_segment_that_stays_listed_is_given_up_when_the_budget_ends():
     assert of_kind(actions, Ended)[0].cause == EndCause.ENDLIST
 
 
-def test_a_denied_segment_asks_the_master_once_and_is_fetched_with_its_fresh_address():
+def test_a_denied_segment_asks_the_master_once_and_is_fetched_with_its_fresh_address() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 1, token="old"), now_s=0)
     follower.next_fetches(2, now_s=0)
@@ -295,7 +295,7 @@ def test_a_denied_segment_asks_the_master_once_and_is_fetched_with_its_fresh_add
     assert lost(follower.on_segment_failed(0, 0, failure=FORBIDDEN, now_s=1)) == [(0, 0, 0, LossCause.DENIED)]
 
 
-def test_a_stall_is_told_once_and_ended_by_news():
+def test_a_stall_is_told_once_and_ended_by_news() -> None:
     follower = joined()
     actions = []
     for now_s in range(1, 14):
@@ -311,7 +311,7 @@ def test_a_stall_is_told_once_and_ended_by_news():
     assert (resume.index, resume.cursor.stalled, follower.phase) == (0, False, Phase.FOLLOWING)
 
 
-def test_a_playlist_that_fails_while_following_asks_the_master_and_stalls_but_is_not_over():
+def test_a_playlist_that_fails_while_following_asks_the_master_and_stalls_but_is_not_over() -> None:
     follower = joined()
     actions = []
     for now_s in range(1, 100):
@@ -321,14 +321,14 @@ def test_a_playlist_that_fails_while_following_asks_the_master_and_stalls_but_is
     assert of_kind(actions, Ended) == []
 
 
-def test_a_pause_of_our_own_is_no_stall():
+def test_a_pause_of_our_own_is_no_stall() -> None:
     follower = joined()
     actions = [*follower.on_playlist(listing(20, 24), now_s=60), *store_all(follower, now_s=60)]
     assert of_kind(actions, Stalled) == []
     assert lost(actions) == [(0, 5, 19, LossCause.WINDOW_OVERRUN)]
 
 
-def test_a_source_that_stays_silent_for_ten_minutes_is_dead():
+def test_a_source_that_stays_silent_for_ten_minutes_is_dead() -> None:
     follower = joined()
     actions = []
     for now_s in range(1, 602):
@@ -341,7 +341,7 @@ def test_a_source_that_stays_silent_for_ten_minutes_is_dead():
     )
 
 
-def test_a_source_that_never_answers_is_unreachable_after_a_minute():
+def test_a_source_that_never_answers_is_unreachable_after_a_minute() -> None:
     follower = tracker()
     actions, polls, now_s = [], 0, 0.0
     while not of_kind(actions, Ended):
@@ -351,7 +351,7 @@ def test_a_source_that_never_answers_is_unreachable_after_a_minute():
     assert 60 <= now_s <= 75 and polls > 12
 
 
-def test_a_source_that_starts_late_is_joined():
+def test_a_source_that_starts_late_is_joined() -> None:
     follower = tracker()
     for now_s in range(50):
         follower.on_playlist_failed(FetchFailure(kind=FailureKind.NOT_A_PLAYLIST), now_s=now_s)
@@ -359,20 +359,20 @@ def test_a_source_that_starts_late_is_joined():
     assert follower.phase is Phase.FOLLOWING
 
 
-def test_a_playlist_that_stays_empty_is_waited_for_like_a_dead_source():
+def test_a_playlist_that_stays_empty_is_waited_for_like_a_dead_source() -> None:
     follower = tracker()
     empty = playlist([], first=0)
     assert of_kind(follower.on_playlist(empty, now_s=100), Ended) == []
     assert of_kind(follower.on_playlist(empty, now_s=601), Ended)[0].cause == EndCause.SOURCE_DEAD
 
 
-def test_a_refused_playlist_ends_at_once_with_the_reason():
+def test_a_refused_playlist_ends_at_once_with_the_reason() -> None:
     failure = FetchFailure(kind=FailureKind.REFUSED, detail="private address")
     (end,) = tracker().on_playlist_failed(failure, now_s=0)
     assert (end.cause, end.detail) == (EndCause.SOURCE_REFUSED, "private address")
 
 
-def test_endlist_ends_when_everything_is_settled():
+def test_endlist_ends_when_everything_is_settled() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 2, ended=True), now_s=0)
     assert follower.poll_at_s == float("inf")
@@ -384,14 +384,14 @@ def test_endlist_ends_when_everything_is_settled():
     assert follower.on_playlist(listing(0, 9), now_s=2) == ()
 
 
-def test_endlist_without_news_ends_too():
+def test_endlist_without_news_ends_too() -> None:
     follower = joined()
     assert (
         of_kind(follower.on_playlist(listing(0, 4, ended=True), now_s=2), Ended)[0].cause == EndCause.ENDLIST
     )
 
 
-def test_offline_drains_and_then_ends():
+def test_offline_drains_and_then_ends() -> None:
     follower = joined()
     follower.on_offline(now_s=2)
     follower.on_playlist(listing(1, 5), now_s=4)
@@ -400,7 +400,7 @@ def test_offline_drains_and_then_ends():
     assert of_kind(follower.on_playlist(listing(1, 5), now_s=17), Ended)[0].cause == EndCause.STOPPED
 
 
-def test_offline_with_endlist_does_not_wait():
+def test_offline_with_endlist_does_not_wait() -> None:
     follower = joined()
     follower.on_offline(now_s=2)
     assert (
@@ -408,7 +408,7 @@ def test_offline_with_endlist_does_not_wait():
     )
 
 
-def test_encryption_that_cannot_be_undone_ends_with_the_reason():
+def test_encryption_that_cannot_be_undone_ends_with_the_reason() -> None:
     key = EncryptionKey(method="SAMPLE-AES", location=Location(url=""), unsupported="SAMPLE-AES (identity)")
     actions = tracker().on_playlist(listing(0, 2, key=key), now_s=0)
     assert lost(actions) == [(0, 0, 2, LossCause.UNSUPPORTED_ENCRYPTION)]
@@ -416,12 +416,12 @@ def test_encryption_that_cannot_be_undone_ends_with_the_reason():
     assert (end.cause, end.detail) == (EndCause.UNSUPPORTED_ENCRYPTION, "SAMPLE-AES (identity)")
 
 
-def test_a_delta_update_is_asked_for_again_in_full():
+def test_a_delta_update_is_asked_for_again_in_full() -> None:
     actions = tracker().on_playlist(replace(listing(0, 4), skipped=True), now_s=0)
     assert [type(action) for action in actions] == [ReloadWithoutDelta, PollAgain]
 
 
-def test_tags_init_sections_and_counters_break_the_timeline():
+def test_tags_init_sections_and_counters_break_the_timeline() -> None:
     init = InitSection(location=Location(url="https://cdn.example/i.mp4"))
     listed = [
         segment(0, discontinuity=True),
@@ -436,14 +436,14 @@ def test_tags_init_sections_and_counters_break_the_timeline():
     assert breaks == ["", Break.TAGGED, "", Break.INIT_SECTION, Break.TAGGED]
 
 
-def test_without_dates_a_live_list_is_anchored_to_end_at_first_sight():
+def test_without_dates_a_live_list_is_anchored_to_end_at_first_sight() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 4), now_s=0, wall_at=NOON)
     walls = [a.placed.wall_at for a in of_kind(store_all(follower, now_s=0), CommitSegment)]
     assert walls == [NOON - timedelta(seconds=s) for s in (10, 8, 6, 4, 2)]
 
 
-def test_a_cursor_survives_json():
+def test_a_cursor_survives_json() -> None:
     actions = store_all(follower := tracker(), now_s=0)
     follower.on_playlist(listing(0, 4, dated=True), now_s=0)
     actions = of_kind(store_all(follower, now_s=0), CommitSegment)
@@ -452,7 +452,7 @@ def test_a_cursor_survives_json():
     assert Cursor.from_json(json.loads(json.dumps(Cursor().to_json()))) == Cursor()
 
 
-def test_another_replica_goes_on_after_the_last_commit():
+def test_another_replica_goes_on_after_the_last_commit() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 4), now_s=0)
     cursor = of_kind(store_all(follower, now_s=0), CommitSegment)[2].cursor
@@ -462,21 +462,21 @@ def test_another_replica_goes_on_after_the_last_commit():
     assert of_kind(actions, CommitSegment)[0].placed.start_us == 6 * SECOND
 
 
-def test_another_replica_reports_what_passed_by_since_the_last_commit():
+def test_another_replica_reports_what_passed_by_since_the_last_commit() -> None:
     cursor = joined().cursor
     other = tracker(cursor)
     actions = [*other.on_playlist(listing(8, 12), now_s=0), *store_all(other, now_s=0)]
     assert (lost(actions), committed(actions)[0]) == ([(0, 5, 7, LossCause.WINDOW_OVERRUN)], (0, 8))
 
 
-def test_what_passed_by_between_join_and_first_commit_is_a_gap():
+def test_what_passed_by_between_join_and_first_commit_is_a_gap() -> None:
     (start, *_) = tracker().on_playlist(listing(5, 9), now_s=0)
     assert lost(tracker(start.cursor).on_playlist(listing(8, 12), now_s=0)) == [
         (0, 5, 7, LossCause.WINDOW_OVERRUN)
     ]
 
 
-def test_another_replica_takes_over_a_stall():
+def test_another_replica_takes_over_a_stall() -> None:
     follower = joined()
     (stall,) = of_kind(follower.on_playlist(listing(0, 4), now_s=11), Stalled)
     other = tracker(stall.cursor)
@@ -484,7 +484,7 @@ def test_another_replica_takes_over_a_stall():
     assert of_kind(other.on_playlist(listing(1, 5), now_s=31), Resumed)[0].index == 0
 
 
-def test_another_replica_ends_a_stream_whose_source_is_gone_after_endlist():
+def test_another_replica_ends_a_stream_whose_source_is_gone_after_endlist() -> None:
     follower = tracker()
     follower.on_playlist(listing(0, 4, ended=True), now_s=0)
     follower.next_fetches(9, now_s=0)
@@ -495,7 +495,7 @@ def test_another_replica_ends_a_stream_whose_source_is_gone_after_endlist():
     assert of_kind(actions, Ended)[0].cause == EndCause.ENDLIST
 
 
-def test_nothing_follows_an_end():
+def test_nothing_follows_an_end() -> None:
     follower = tracker(replace(Cursor(), ended="stopped"))
     assert (follower.phase, follower.on_playlist(listing(0, 4), now_s=0), follower.poll_at_s) == (
         Phase.ENDED,
@@ -504,7 +504,7 @@ def test_nothing_follows_an_end():
     )
 
 
-def test_a_long_list_is_taken_in_parts_and_memory_follows_what_is_open():
+def test_a_long_list_is_taken_in_parts_and_memory_follows_what_is_open() -> None:
     follower = tracker()
     everything = listing(0, 49, ended=True)
     actions, now_s = [], 0.0
@@ -540,7 +540,7 @@ def test_the_pace_follows_the_source_and_the_lag_stays_a_fraction_of_a_segment(s
     assert polls < 2.7 * len(seen_at)
 
 
-def test_policy_times_scale_with_the_speed_of_the_source():
+def test_policy_times_scale_with_the_speed_of_the_source() -> None:
     scaled = POLICY.scaled(speed=4)
     assert (scaled.stall_floor_s, scaled.stall_targets, scaled.longest_gap_s) == (2.5, 3.0, 43_200.0)
 

@@ -48,15 +48,15 @@ def archives(draw: st.DrawFn):
     return archive(*durations, gaps=gaps, breaks=breaks)
 
 
-def test_two_second_segments_give_twenty_second_windows_every_sixteen_seconds():
+def test_two_second_segments_give_twenty_second_windows_every_sixteen_seconds() -> None:
     assert spans(plan_windows(archive(*[2] * 30), plan=PLAN, final=False)) == [(0, 9), (8, 17), (16, 25)]
 
 
-def test_ten_second_segments_give_windows_that_overlap_by_one_segment():
+def test_ten_second_segments_give_windows_that_overlap_by_one_segment() -> None:
     assert spans(plan_windows(archive(*[10] * 7), plan=PLAN, final=False)) == [(0, 1), (1, 3), (3, 5)]
 
 
-def test_segments_longer_than_the_maximum_are_windows_of_their_own():
+def test_segments_longer_than_the_maximum_are_windows_of_their_own() -> None:
     assert spans(plan_windows(archive(40, 35, 2, 50), plan=PLAN, final=True)) == [
         (0, 0),
         (1, 1),
@@ -65,25 +65,25 @@ def test_segments_longer_than_the_maximum_are_windows_of_their_own():
     ]
 
 
-def test_no_window_crosses_a_discontinuity_or_a_gap():
+def test_no_window_crosses_a_discontinuity_or_a_gap() -> None:
     segments = archive(*[2] * 12, gaps={4: 6}, breaks={8})
     assert spans(plan_windows(segments, plan=PLAN, final=True)) == [(0, 3), (4, 7), (8, 11)]
 
 
-def test_a_short_last_window_reaches_back_to_the_minimum():
+def test_a_short_last_window_reaches_back_to_the_minimum() -> None:
     (*_, last) = plan_windows(archive(*[2] * 11), plan=PLAN, final=True)
     assert (last.first_position, last.last_position, last.fresh_from_us) == (6, 10, 20 * SECOND)
 
 
-def test_overlap_alone_is_no_window():
+def test_overlap_alone_is_no_window() -> None:
     assert spans(plan_windows(archive(*[2] * 10), plan=PLAN, final=True)) == [(0, 9)]
 
 
-def test_an_empty_archive_has_no_windows():
+def test_an_empty_archive_has_no_windows() -> None:
     assert plan_windows((), plan=PLAN, final=True) == ()
 
 
-def test_a_plan_with_impossible_lengths_is_refused():
+def test_a_plan_with_impossible_lengths_is_refused() -> None:
     with pytest.raises(ValueError, match="minimum <= target"):
         WindowPlan(target_us=5)
     with pytest.raises(ValueError, match="overlap"):
@@ -135,7 +135,7 @@ def test_windows_cover_all_media_in_order_without_crossing_borders(segments):
         assert (window.start_us, window.end_us) == (inside[0].start_us, inside[-1].end_us)
 
 
-def test_the_saved_state_stays_small_over_twelve_hours():
+def test_the_saved_state_stays_small_over_twelve_hours() -> None:
     state = PlannerState()
     for segment in archive(*[2] * 21_600):
         state, _ = add_segment(state, segment=segment, plan=PLAN)
