@@ -51,7 +51,7 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(events.CandidateJudged, ("selector",), ("gateway",)),
     EventSpec(events.HighlightConfirmed, ("selector",), ("clipper", "gateway")),
     EventSpec(events.HighlightRevised, ("selector",), ("clipper", "gateway")),
-    EventSpec(events.HighlightRetracted, ("selector",), ("clipper", "gateway")),
+    EventSpec(events.HighlightRetracted, ("selector",), ("gateway",), planned=("clipper",)),
     EventSpec(events.SelectionClosed, ("selector",), ("gateway",)),
     EventSpec(events.ClipReady, ("clipper",), ("gateway",)),
     EventSpec(events.ClipFailed, ("clipper",), ("gateway",)),

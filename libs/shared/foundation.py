@@ -9,10 +9,12 @@ from faststream.rabbit import RabbitBroker
 
 from shared.broker import Publisher, consume_broker, publish_broker
 from shared.clock import utc_now
+from shared.closures import Closures
 from shared.consumer import Consumer
-from shared.contract import Service
+from shared.contract import Service, spec_of
 from shared.database import Database
 from shared.epoch import Epoch
+from shared.events import StreamClosed
 from shared.keyring import Keyring
 from shared.loops import Loop, Maintenance, Relay, Sweeper
 from shared.middleware import Middleware
@@ -65,8 +67,13 @@ async def foundation(service: Service, settings: ServiceSettings) -> AsyncIterat
 
 def _assemble(service: Service, settings: ServiceSettings, *, database: Database, url: str) -> Foundation:
     outbox = Outbox(service)
+    closures = Closures(database) if service in spec_of(StreamClosed.name).consumers else None
     middleware = Middleware(
-        service=service, database=database, outbox=outbox, work_concurrency=settings.work_concurrency
+        service=service,
+        database=database,
+        outbox=outbox,
+        work_concurrency=settings.work_concurrency,
+        closures=closures,
     )
     consuming = consume_broker(url, graceful_timeout_s=settings.graceful_timeout_s)
     publishing = publish_broker(url)

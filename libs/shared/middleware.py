@@ -21,7 +21,7 @@ from shared import inbox, metrics, trace
 from shared.contract import Service
 from shared.database import Database, DatabaseUnavailable, set_tenant
 from shared.errors import PermanentError, PipelineError, RetryableError
-from shared.events import Event, Lane, MessageParked
+from shared.events import Event, Lane, MessageParked, StreamClosed, StreamEvent
 from shared.ids import OrganizationId, StreamId, event_id
 from shared.inbox import Claim, Delivery, Failure
 from shared.logs import bound
@@ -84,9 +84,17 @@ class Middleware:
     """Runs deliveries of one service through their handlers and leaves each inbox row in a told state."""
 
     def __init__(
-        self, *, service: Service, database: Database, outbox: Outbox, work_concurrency: int
+        self,
+        *,
+        service: Service,
+        database: Database,
+        outbox: Outbox,
+        work_concurrency: int,
+        closures: Closures | None = None,
     ) -> None:
+        """With `closures`, events of a closed stream are noted as done and reach no handler."""
         self.service = service
+        self._closures = closures
         self._database = database
         self._outbox = outbox
         self._slots = asyncio.Semaphore(work_concurrency)
@@ -140,9 +148,16 @@ class Middleware:
             if not await inbox.record_done(await session.connection(), delivery):
                 return "duplicate"
             await set_tenant(session, event.organization_id)
+            if await self._is_closed(session, event):
+                return "closed"
             await subscription.state(event, UnitOfWork(session, self._outbox))
         self._outbox.wake.set()
         return "done"
+
+    async def _is_closed(self, session: AsyncSession, event: Event) -> bool:
+        if self._closures is None or not isinstance(event, StreamEvent) or isinstance(event, StreamClosed):
+            return False
+        return await self._closures.is_closed(session, event.stream_id)
 
     # -- work ----------------------------------------------------------------------------------------
 
@@ -167,17 +182,24 @@ class Middleware:
         if held.attempt > MAX_ATTEMPTS:
             raise Unexpected(f"given up after {MAX_ATTEMPTS} attempts that did not end")
         event = _parse(subscription, held.delivery)
-        heartbeat = asyncio.create_task(self._keep_lease(held))
-        try:
-            results = await subscription.work(event)
-        finally:
-            heartbeat.cancel()
+        results = () if await self._is_over(event) else await self._compute(subscription.work, event, held)
         async with self._database.transaction() as session:
             if not await inbox.finish(await session.connection(), held):
                 raise LeaseLost(f"{held.delivery.event_id}: fence {held.fence} is not the row's")
             await self._outbox.emit(session, results)
         self._outbox.wake.set()
         return "done"
+
+    async def _is_over(self, event: Event) -> bool:
+        async with self._database.transaction(event.organization_id) as session:
+            return await self._is_closed(session, event)
+
+    async def _compute(self, work: WorkHandler, event: Event, held: Claim) -> Sequence[Event]:
+        heartbeat = asyncio.create_task(self._keep_lease(held))
+        try:
+            return await work(event)
+        finally:
+            heartbeat.cancel()
 
     async def _keep_lease(self, held: Claim) -> None:
         while True:

@@ -27,6 +27,15 @@ def create_messaging_tables() -> None:
     op.execute("SELECT maintain_partitions()")
 
 
+def create_closed_streams_table() -> None:
+    """The tombstones of `shared.closures`."""
+    op.execute(
+        "CREATE TABLE closed_streams (stream_id text PRIMARY KEY, organization_id text NOT NULL, "
+        "cause text NOT NULL, closed_at timestamptz NOT NULL DEFAULT now())"
+    )
+    protect("closed_streams")
+
+
 def protect(table: str) -> None:
     """Show and take only rows of the transaction's tenant; the owner (definer functions) sees all."""
     op.execute(f"ALTER TABLE {table} ENABLE ROW LEVEL SECURITY")

@@ -1,7 +1,6 @@
-"""Inbox and outbox: the clipper keeps no state of its own."""
+"""Inbox, outbox and tombstones: the clipper keeps no other state."""
 
-from alembic import op
-from shared.migrations import create_messaging_tables, protect
+from shared.migrations import create_closed_streams_table, create_messaging_tables
 
 revision = "0001"
 down_revision = None
@@ -9,8 +8,4 @@ down_revision = None
 
 def upgrade() -> None:
     create_messaging_tables()
-    op.execute(
-        "CREATE TABLE closed_streams (stream_id text PRIMARY KEY, organization_id text NOT NULL, "
-        "cause text NOT NULL, closed_at timestamptz NOT NULL DEFAULT now())"
-    )
-    protect("closed_streams")
+    create_closed_streams_table()

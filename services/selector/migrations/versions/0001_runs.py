@@ -1,7 +1,13 @@
 """One row for each run that is being judged, and the deadlines of its unsealed windows."""
 
 from alembic import op
-from shared.migrations import create_definer_function, create_messaging_tables, protect
+
+from shared.migrations import (
+    create_closed_streams_table,
+    create_definer_function,
+    create_messaging_tables,
+    protect,
+)
 
 revision = "0001"
 down_revision = None
@@ -22,16 +28,7 @@ def upgrade() -> None:
         )
         """
     )
-    op.execute(
-        """
-        CREATE TABLE closed_streams (
-            stream_id text PRIMARY KEY,
-            organization_id text NOT NULL,
-            cause text NOT NULL,
-            closed_at timestamptz NOT NULL DEFAULT now()
-        )
-        """
-    )
+    create_closed_streams_table()
     op.execute(
         """
         CREATE TABLE deadlines (
@@ -46,7 +43,7 @@ def upgrade() -> None:
         """
     )
     op.execute("CREATE INDEX deadlines_due ON deadlines (due_at)")
-    for table in ("runs", "closed_streams", "deadlines"):
+    for table in ("runs", "deadlines"):
         protect(table)
     create_definer_function(
         "due_windows(at_most integer)",
