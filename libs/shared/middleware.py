@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared import inbox, metrics, trace
+from shared.closures import Closures
 from shared.contract import Service
 from shared.database import Database, DatabaseUnavailable, set_tenant
 from shared.errors import PermanentError, PipelineError, RetryableError
