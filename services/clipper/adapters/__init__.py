@@ -1,0 +1,1 @@
+"""The outside things of the clipper, one per file."""

@@ -1,0 +1,40 @@
+"""How a clip is encoded: what the quality tier is worth, and what the workload allows within a step."""
+
+from dataclasses import dataclass
+
+from shared.profile import Quality
+
+VERYFAST_MEGAPIXELS_MAX = 2_000
+"""x264 `veryfast` with decoding takes about 24 ms of CPU for a megapixel (30 s of 1080p25: 38 s), so this is 48 s
+of CPU. Longer or larger clips take the cheaper preset, so that one step stays under a minute on two cores."""
+THUMBNAIL_WIDTH_MAX = 640
+
+_CRF = {
+    Quality.PREMIUM: 18,
+    Quality.HIGH: 20,
+    Quality.STANDARD: 22,
+    Quality.FAST: 24,
+    Quality.CUSTOM: 20,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """H.264 and AAC settings; the picture's size is even in both directions, as yuv420p demands."""
+
+    width: int
+    height: int
+    crf: int
+    preset: str
+    audio_kbps: int = 128
+
+
+def choose_encoding(quality: Quality, *, width: int, height: int, frames: int) -> Encoding:
+    """The settings for a clip of `frames` pictures of this source size."""
+    megapixels = width * height * frames / 1e6
+    return Encoding(
+        width=width // 2 * 2,
+        height=height // 2 * 2,
+        crf=_CRF[quality],
+        preset="veryfast" if megapixels <= VERYFAST_MEGAPIXELS_MAX else "ultrafast",
+    )
