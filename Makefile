@@ -1,0 +1,65 @@
+# Needs python3 (3.11 or newer), make and git; `install` says what else it installs. `make` lists the targets.
+PYTHON ?= python3
+BIN := .venv/bin
+SERVICES := gateway ingest analyzer selector clipper notifier
+# uv settings of this machine must not leak into the locks: only PyPI itself is read.
+UV := env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_DEFAULT_INDEX -u UV_FIND_LINKS $(BIN)/uv --no-config
+COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--custom-compile-command "make lock" --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install system demo test test-faults check lint types contracts format openapi lock clean
+
+help: ## List the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
+
+install: system .venv/.installed ## System packages (said first), .venv, and the locked Python packages
+
+system:
+	@PYTHONPATH=libs PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m localcluster.install
+
+.venv/.installed: requirements/dev.txt Makefile | system
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -c "import pathlib, sysconfig; here = pathlib.Path.cwd(); \
+	pathlib.Path(sysconfig.get_path('purelib'), 'tldr.pth').write_text(f'{here}/services\n{here}/libs\n')"
+	@touch $@
+
+demo: install ## Run everything on a demo stream (DEMO_MEDIA, DEMO_SPEED, DEMO_SECONDS, DEMO_REPORT, DEMO_EXIT)
+	$(BIN)/python -m sandbox.demo
+
+test: install check ## All checks, then all tests but the fault tests
+	$(BIN)/pytest -n 2 --dist loadgroup tests -m "not faults"
+
+test-faults: install ## Kill, freeze and wipe things while streams run (minutes)
+	$(BIN)/pytest tests/faults -m faults
+
+check: lint types contracts ## Lint, types and import contracts
+
+lint: install ## Ruff, and whether the format is right
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: install ## mypy, strict
+	$(BIN)/mypy services libs
+
+contracts: install ## Who may import whom
+	$(BIN)/lint-imports
+
+format: install ## Rewrite the code in our format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+openapi: install ## Write the OpenAPI and AsyncAPI documents anew
+	$(BIN)/python -m localcluster.documents
+
+lock: install ## Resolve requirements/*.txt anew from pyproject.toml
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	$(COMPILE) --upgrade --group dev --output-file requirements/dev.txt
+	@for group in $(SERVICES); do echo "requirements/$$group.txt"; \
+	$(COMPILE) --group $$group --constraints requirements/dev.txt --output-file requirements/$$group.txt || exit 1; done
+	@! grep -nE '://|^ *-(i|f)|--(extra-)?index|--find-links| @ |file:' requirements/*.txt
+
+clean: ## Remove the environment and all caches
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .scratch
+	find services libs tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
