@@ -1,4 +1,4 @@
-"""One row for each run that is being judged, and the deadlines of its unsealed windows."""
+"""One row for each run that is being judged, with the deadline of the window that it waits for."""
 
 from alembic import op
 
@@ -15,40 +15,29 @@ down_revision = None
 
 def upgrade() -> None:
     create_messaging_tables()
+    create_closed_streams_table()
     op.execute(
         """
         CREATE TABLE runs (
             stream_id text NOT NULL,
             run integer NOT NULL,
             organization_id text NOT NULL,
+            lane text NOT NULL,
+            profile_key text,
             state jsonb NOT NULL,
-            closed boolean NOT NULL DEFAULT false,
+            blocked_on integer,
+            due_at timestamptz,
             updated_at timestamptz NOT NULL DEFAULT now(),
             PRIMARY KEY (stream_id, run)
         )
         """
     )
-    create_closed_streams_table()
-    op.execute(
-        """
-        CREATE TABLE deadlines (
-            stream_id text NOT NULL,
-            run integer NOT NULL,
-            index integer NOT NULL,
-            revision integer NOT NULL,
-            organization_id text NOT NULL,
-            due_at timestamptz NOT NULL,
-            PRIMARY KEY (stream_id, run, index, revision)
-        )
-        """
-    )
-    op.execute("CREATE INDEX deadlines_due ON deadlines (due_at)")
-    for table in ("runs", "deadlines"):
-        protect(table)
+    op.execute("CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL")
+    protect("runs")
     create_definer_function(
-        "due_windows(at_most integer)",
-        returns="TABLE (stream_id text, run integer, index integer, revision integer, organization_id text)",
-        body="SELECT d.stream_id, d.run, d.index, d.revision, d.organization_id FROM deadlines d "
-        "WHERE d.due_at <= now() ORDER BY d.due_at LIMIT at_most",
+        "due_runs(at_most integer)",
+        returns="TABLE (organization_id text, stream_id text, run integer)",
+        body="SELECT r.organization_id, r.stream_id, r.run FROM runs r "
+        "WHERE r.due_at <= now() ORDER BY r.due_at LIMIT at_most",
         volatile=False,
     )
