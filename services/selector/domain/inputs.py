@@ -1,6 +1,6 @@
 """What the selection machine takes in: frozen facts on one run of a stream, in any order and any number.
 
-Most are the part of an event that selection needs; `of_event` makes them. `WindowExpired` and `WindowLost` come from the shell.
+Most are the part of an event that selection needs (`of_event`); the shell makes `WindowExpired` and `WindowLost`.
 """
 
 from pydantic import Field
