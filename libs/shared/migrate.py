@@ -40,12 +40,17 @@ def history_folder(service: str) -> Path:
 
 async def upgrade_all(admin_url: str, *, roles: Roles) -> None:
     """Bring every service's schema to its newest revision; running it again changes nothing."""
+    for service in SERVICES:
+        await upgrade_service(admin_url, service=service, roles=roles)
+
+
+async def upgrade_service(admin_url: str, *, service: str, roles: Roles) -> None:
+    """Bring one service's schema to its newest revision; `shared.bootstrap` has made it before."""
     engine = create_async_engine(asyncpg_url(admin_url), poolclass=NullPool)
     try:
-        for service in SERVICES:
-            async with engine.connect() as connection:
-                await connection.run_sync(_upgrade, service, roles)
-                await connection.commit()
+        async with engine.connect() as connection:
+            await connection.run_sync(_upgrade, service, roles)
+            await connection.commit()
     finally:
         await engine.dispose()
 

@@ -1,0 +1,1 @@
+"""What the notifier touches outside itself: its tables, and the customers' endpoints."""

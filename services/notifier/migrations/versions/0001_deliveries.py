@@ -1,0 +1,168 @@
+"""Endpoints, deliveries, their log, and the two functions that look beyond one tenant."""
+
+from alembic import op
+
+from shared.migrations import create_definer_function, create_messaging_tables, protect
+
+revision = "0001"
+down_revision = None
+
+_ENDPOINTS = """
+CREATE TABLE endpoints (
+    endpoint_id text PRIMARY KEY,
+    organization_id text NOT NULL,
+    version integer NOT NULL,
+    active boolean NOT NULL,
+    sealed_url text NOT NULL,
+    sealed_secrets text[] NOT NULL,
+    max_attempts integer NOT NULL,
+    failures integer NOT NULL DEFAULT 0,
+    failing_since timestamptz,
+    paused_until timestamptz,
+    refusal text,
+    updated_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+_DELIVERIES = """
+CREATE TABLE deliveries (
+    delivery_id text PRIMARY KEY,
+    organization_id text NOT NULL,
+    stream_id text NOT NULL,
+    endpoint_id text NOT NULL,
+    endpoint_version integer NOT NULL,
+    public_event_id text NOT NULL,
+    type text NOT NULL,
+    sequence bigint NOT NULL,
+    body text NOT NULL,
+    traceparent text,
+    state text NOT NULL CHECK (state IN ('pending', 'delivered', 'failed', 'disabled')),
+    attempts integer NOT NULL DEFAULT 0,
+    due_at timestamptz NOT NULL,
+    lease_until timestamptz,
+    fence bigint NOT NULL DEFAULT 0,
+    status integer,
+    error text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+)
+"""
+_ATTEMPTS = """
+CREATE TABLE attempts (
+    delivery_id text NOT NULL,
+    fence bigint NOT NULL,
+    organization_id text NOT NULL,
+    endpoint_id text NOT NULL,
+    attempt integer NOT NULL,
+    at timestamptz NOT NULL,
+    duration_ms integer NOT NULL,
+    status integer,
+    code text,
+    reason text,
+    answer text NOT NULL,
+    PRIMARY KEY (delivery_id, fence)
+)
+"""
+_INDEXES = (
+    "CREATE INDEX deliveries_untried ON deliveries (endpoint_id, stream_id, sequence)"
+    " WHERE state = 'pending' AND attempts = 0",
+    "CREATE INDEX deliveries_tried ON deliveries (endpoint_id, due_at)"
+    " WHERE state = 'pending' AND attempts > 0",
+    "CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE lease_until IS NOT NULL",
+    "CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL",
+)
+
+# What may be sent now, for all tenants; only ids leave the function.
+# heads: of each stream and endpoint the earliest notification that was never tried (skip scan), so the first
+# attempt of one comes after the first attempt of those before it. A suspect endpoint (failing, or slow right
+# now) gets one slot, and all suspects together get `suspect_slots`: the rest stays free for the healthy.
+_CLAIM = """
+WITH RECURSIVE heads AS (
+    (SELECT delivery_id, endpoint_id, stream_id, endpoint_version, due_at
+     FROM deliveries WHERE state = 'pending' AND attempts = 0
+     ORDER BY endpoint_id, stream_id, sequence LIMIT 1)
+    UNION ALL
+    SELECT following.* FROM heads AS head CROSS JOIN LATERAL
+        (SELECT delivery_id, endpoint_id, stream_id, endpoint_version, due_at
+         FROM deliveries WHERE state = 'pending' AND attempts = 0
+           AND (endpoint_id, stream_id) > (head.endpoint_id, head.stream_id)
+         ORDER BY endpoint_id, stream_id, sequence LIMIT 1) AS following
+), retrying AS (
+    (SELECT endpoint_id FROM deliveries WHERE state = 'pending' AND attempts > 0
+     ORDER BY endpoint_id LIMIT 1)
+    UNION ALL
+    SELECT following.endpoint_id FROM retrying AS one CROSS JOIN LATERAL
+        (SELECT endpoint_id FROM deliveries
+         WHERE state = 'pending' AND attempts > 0 AND endpoint_id > one.endpoint_id
+         ORDER BY endpoint_id LIMIT 1) AS following
+), retries AS (
+    SELECT due.* FROM retrying CROSS JOIN LATERAL
+        (SELECT delivery_id, endpoint_id, endpoint_version, due_at FROM deliveries
+         WHERE endpoint_id = retrying.endpoint_id AND state = 'pending' AND attempts > 0 AND due_at <= now()
+         ORDER BY due_at LIMIT endpoint_slots) AS due
+), flights AS (
+    SELECT endpoint_id, count(*) AS busy,
+           bool_or(lease_until < now() + make_interval(secs => lease_s - slow_s)) AS slow
+    FROM deliveries WHERE lease_until > now() GROUP BY endpoint_id
+), standing AS (
+    SELECT endpoint_id, version, active AND refusal IS NULL AS open, paused_until, failures,
+           coalesce(busy, 0) AS busy, failures > 0 OR coalesce(slow, false) AS suspect
+    FROM endpoints LEFT JOIN flights USING (endpoint_id)
+), due AS (
+    SELECT delivery_id, endpoint_id, endpoint_version, due_at FROM heads WHERE due_at <= now()
+    UNION ALL SELECT delivery_id, endpoint_id, endpoint_version, due_at FROM retries
+), ranked AS (
+    SELECT delivery_id, due_at, open AND suspect AS suspect,
+           busy + row_number() OVER (PARTITION BY endpoint_id ORDER BY due_at, delivery_id) AS slot,
+           CASE WHEN NOT open THEN endpoint_slots
+                WHEN paused_until > now() THEN 0
+                WHEN suspect THEN 1
+                ELSE endpoint_slots END AS slots
+    FROM due JOIN standing USING (endpoint_id) WHERE version >= endpoint_version
+), allowed AS (
+    SELECT delivery_id, due_at, suspect,
+           row_number() OVER (PARTITION BY suspect ORDER BY due_at, delivery_id) AS place
+    FROM ranked WHERE slot <= slots
+), picked AS (
+    SELECT delivery_id FROM allowed
+    WHERE NOT suspect
+       OR place <= suspect_slots - (SELECT coalesce(sum(busy), 0) FROM standing WHERE suspect)
+    ORDER BY due_at, delivery_id LIMIT at_most
+), held AS (
+    SELECT delivery_id FROM deliveries
+    WHERE delivery_id IN (SELECT delivery_id FROM picked) AND state = 'pending' AND due_at <= now()
+    FOR UPDATE SKIP LOCKED
+)
+UPDATE deliveries AS claimed
+SET fence = claimed.fence + 1, lease_until = now() + make_interval(secs => lease_s),
+    due_at = now() + make_interval(secs => lease_s)
+FROM held WHERE claimed.delivery_id = held.delivery_id
+RETURNING claimed.delivery_id, claimed.organization_id
+"""
+_FORGET = """
+WITH old AS (
+    SELECT delivery_id FROM deliveries WHERE finished_at < now() - make_interval(days => keep_days)
+    LIMIT at_most FOR UPDATE SKIP LOCKED
+), log AS (
+    DELETE FROM attempts USING old WHERE attempts.delivery_id = old.delivery_id
+), gone AS (
+    DELETE FROM deliveries USING old WHERE deliveries.delivery_id = old.delivery_id RETURNING 1
+)
+SELECT count(*)::integer FROM gone
+"""
+
+
+def upgrade() -> None:
+    create_messaging_tables()
+    for statement in (_ENDPOINTS, _DELIVERIES, _ATTEMPTS, *_INDEXES):
+        op.execute(statement)
+    for table in ("endpoints", "deliveries", "attempts"):
+        protect(table)
+    create_definer_function(
+        "claim_deliveries(at_most integer, endpoint_slots integer, suspect_slots integer,"
+        " lease_s double precision, slow_s double precision)",
+        returns="TABLE (delivery_id text, organization_id text)",
+        body=_CLAIM,
+    )
+    create_definer_function(
+        "forget_deliveries(keep_days integer, at_most integer)", returns="integer", body=_FORGET
+    )
