@@ -37,17 +37,19 @@ def accepted(moment: Moment, overridden: tuple[Finding, ...], *, threshold: floa
     )
 
 
-def merged(candidate_id: CandidateId, into: Moment, *, score: float) -> Judged:
-    """The line of a candidate that saw a moment which stands already."""
+def merged(newcomer: Moment, host: Moment, after: Moment) -> Judged:
+    """The line of a candidate that saw a moment which stands already. `after` is what the host became by it."""
+    span = f"{host.start_us / 1e6:.1f}–{host.end_us / 1e6:.1f} s"
+    lifted = "; exceptional: its new peak overrides spacing or window limit"
     return Judged(
-        candidate_id=candidate_id,
+        candidate_id=newcomer.anchor,
         ordinal=0,
         decision=Decision.MERGED,
         rule="merged",
-        score=score,
-        against=into.anchor,
-        highlight_id=into.highlight_id,
-        explanation=f"the same moment as “{into.title}”, {into.start_us / 1e6:.1f}–{into.end_us / 1e6:.1f} s",
+        score=newcomer.score,
+        against=host.anchor,
+        highlight_id=host.highlight_id,
+        explanation=f"the same moment as “{host.title}”, {span}{lifted if after.override > host.override else ''}",
     )
 
 

@@ -24,6 +24,7 @@ from shared.events import FinalHighlight, Verdict
 from shared.ids import Position, StreamId, window_id
 from shared.profile import Profile, combined_score
 
+SCORE_DIGITS = 6
 Step = tuple[State, tuple[Output, ...]]
 
 
@@ -163,12 +164,17 @@ def _strays(window: OpenWindow) -> tuple[Noted, ...]:
 
 def _judged_all(state: State, window: OpenWindow, *, profile: Profile) -> Step:
     """The window's candidates, strongest first, so that within a window nobody is kept only to be replaced."""
-    scored = [(combined_score(profile, each.scores), each) for each in window.named_candidates]
+    scored = [(_score(each, profile), each) for each in window.named_candidates]
     outputs: tuple[Output, ...] = ()
     for score, candidate in sorted(scored, key=_strongest_first):
         state, more = _judged(state, candidate, window, score=score, profile=profile)
         outputs = (*outputs, *more)
     return state, outputs
+
+
+def _score(candidate: CandidateArrived, profile: Profile) -> float:
+    """Rounded, so that eight dimensions of 0.7 reach a threshold of 0.7."""
+    return round(combined_score(profile, candidate.scores), SCORE_DIGITS)
 
 
 def _strongest_first(scored: tuple[float, CandidateArrived]) -> tuple[float, int, str]:
@@ -207,12 +213,11 @@ def _merged(state: State, newcomer: Moment, *, profile: Profile) -> Step | None:
     if not hosts:
         return None
     host = min(hosts, key=lambda each: (moment.gap_us(each, newcomer), each.start_us, each.highlight_id))
-    line = ledger.merged(newcomer.anchor, host, score=newcomer.score)
     if moment.adds_nothing(host, newcomer):
-        return state, (line,)
+        return state, (ledger.merged(newcomer, host, host),)
     scene = _scene(state, profile).without((host,))
     after = rules.after_merge(host, moment.merged(host, newcomer), scene=scene)
-    return None if after is None else (state.with_moment(after), (line,))
+    return None if after is None else (state.with_moment(after), (ledger.merged(newcomer, host, after),))
 
 
 def _may_host(host: Moment, newcomer: Moment, state: State, profile: Profile) -> bool:

@@ -1,8 +1,7 @@
 """The archived media that the selector holds."""
 
-from tests.unit.selector.run_builder import segment, segments, us
-
 from selector.domain.archive import Archive, Stretch
+from tests.unit.selector.run_builder import segment, segments, us
 
 
 def test_a_segment_of_two_overlapping_windows_is_held_once() -> None:

@@ -2,12 +2,12 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.selector.run_builder import moment, us
 
 from selector.domain.archive import Stretch
 from selector.domain.boundaries import cut, wanted
 from selector.domain.moment import Clip
 from shared.profile import ClipRules
+from tests.unit.selector.run_builder import moment, us
 
 HOUR = Stretch(0, us(3600), open_ended=True)
 RULES = ClipRules()

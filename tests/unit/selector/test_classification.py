@@ -1,9 +1,8 @@
 """Types and reasons."""
 
-from tests.unit.selector.run_builder import moment, profile
-
 from selector.domain.classification import leading_dimensions, reason_of, type_of
 from shared.profile import HighlightType
+from tests.unit.selector.run_builder import moment, profile
 
 TYPES = (
     HighlightType(name="loud", dimensions=("audio",)),

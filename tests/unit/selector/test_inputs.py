@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
-from tests.unit.selector.run_builder import STREAM, segments, us
 
 from selector.domain.inputs import Closed, GapReported, WindowOffered, of_event
 from shared.events import SegmentMissed, SegmentReady, StreamClosed, StreamStalled
 from shared.ids import OrganizationId
+from tests.unit.selector.run_builder import STREAM, segments, us
 
 HEAD = {
     "event_id": UUID(int=1),

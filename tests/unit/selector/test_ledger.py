@@ -1,11 +1,10 @@
 """Lines of the ledger."""
 
-from tests.unit.selector.run_builder import moment
-
 from selector.domain import ledger
 from selector.domain.moment import merged
 from selector.domain.rules import Finding
 from shared.events import Decision
+from tests.unit.selector.run_builder import moment
 
 NEIGHBOUR = moment(20, score=0.97, title="b", confirmed=True)
 TOO_NEAR = Finding(rule="spacing", words="10.0 s from the peak of “b”, less than 30.0 s", against=NEIGHBOUR)
@@ -24,6 +23,16 @@ def test_an_override_is_recorded_with_what_it_overrode() -> None:
     line = ledger.accepted(moment(10, score=0.96), (TOO_NEAR,), threshold=0.7)
     assert (line.decision, line.rule, line.against) == (Decision.KEPT, "override", NEIGHBOUR.highlight_id)
     assert "10.0 s from the peak" in line.explanation
+
+
+def test_a_merge_names_the_anchor_and_says_when_it_lifted_the_moment_over_a_rule() -> None:
+    host, newcomer = moment(10, title="a"), moment(11, score=0.96)
+    after = merged(host, newcomer)
+    plain = ledger.merged(newcomer, host, after)
+    lifted = ledger.merged(newcomer, host, after.model_copy(update={"override": True}))
+    assert (plain.rule, plain.against, plain.score) == ("merged", host.anchor, 0.96)
+    assert plain.explanation == "the same moment as “a”, 9.0–11.0 s"
+    assert lifted.explanation.endswith("overrides spacing or window limit")
 
 
 def test_a_replaced_moment_has_a_line_for_each_of_its_members() -> None:

@@ -1,6 +1,12 @@
 """The fold of a run: sealing order, confirmation, revision, end."""
 
 import pytest
+
+from selector.domain.inputs import Closed, GapReported, RunEnded, WindowExpired, WindowLost
+from selector.domain.machine import ForeignWindows
+from shared.events import Verdict
+from shared.ids import WindowId, highlight_id
+from shared.profile import ClipRules, Dimension, SelectionRules
 from tests.unit.selector.run_builder import (
     STREAM,
     candidate,
@@ -20,12 +26,6 @@ from tests.unit.selector.run_builder import (
     window,
 )
 
-from selector.domain.inputs import Closed, GapReported, RunEnded, WindowExpired, WindowLost
-from selector.domain.machine import ForeignWindows
-from shared.events import Verdict
-from shared.ids import WindowId, highlight_id
-from shared.profile import ClipRules, SelectionRules
-
 
 def test_a_moment_is_confirmed_when_the_delay_after_its_end_has_passed_in_media_time() -> None:
     one = candidate(0, 10)
@@ -36,6 +36,16 @@ def test_a_moment_is_confirmed_when_the_delay_after_its_end_has_passed_in_media_
     [decided] = highlights(outputs)
     assert (decided.highlight_id, decided.revision) == (highlight_id(STREAM, one.candidate_id), 0)
     assert decided.segments == segments(0, 30)
+
+
+def test_a_score_at_the_threshold_in_every_dimension_reaches_it() -> None:
+    weights = (0.20, 0.20, 0.15, 0.15, 0.10, 0.10, 0.05, 0.05)
+    dimensions = tuple(
+        Dimension(name=f"d{at}", definition="", weight=each) for at, each in enumerate(weights)
+    )
+    eight = profile().model_copy(update={"dimensions": dimensions})
+    one = candidate(0, 10).model_copy(update={"scores": {each.name: 0.7 for each in dimensions}})
+    assert rules_of(fold(whole_run(1, (one,)), eight)[1], one) == ["accepted", "confirmed"]
 
 
 def test_a_pending_moment_waits_for_the_media_of_its_clip() -> None:

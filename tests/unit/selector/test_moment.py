@@ -1,10 +1,10 @@
 """Moments and merges."""
 
 import pytest
-from tests.unit.selector.run_builder import moment, us
 
 from selector.domain.moment import Clip, adds_nothing, gap_us, is_same_moment, merged
 from shared.profile import ClipRules, SelectionRules
+from tests.unit.selector.run_builder import moment, us
 
 
 @pytest.mark.parametrize(

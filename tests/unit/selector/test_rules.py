@@ -1,7 +1,6 @@
 """Each rule of selection, and who wins a conflict."""
 
 import pytest
-from tests.unit.selector.run_builder import candidate, moment, profile, segments, us
 
 from selector.domain.archive import Archive
 from selector.domain.moment import Moment
@@ -24,6 +23,7 @@ from selector.domain.rules import (
 )
 from shared.events import Verdict
 from shared.profile import Profile, SelectionRules
+from tests.unit.selector.run_builder import candidate, moment, profile, segments, us
 
 
 def _scene(*held: Moment, total: int | None = None, by: Profile | None = None) -> Scene:

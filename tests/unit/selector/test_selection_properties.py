@@ -6,6 +6,15 @@ from itertools import combinations
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from selector.domain.archive import Archive
+from selector.domain.inputs import CandidateArrived, Input, WindowExpired
+from selector.domain.machine import apply, opened
+from selector.domain.outputs import HighlightDecided, Output
+from selector.domain.state import State
+from shared.events import Decision, Verdict
+from shared.ids import CandidateId, HighlightId
+from shared.profile import ClipRules, Profile, SelectionRules
 from tests.unit.selector.run_builder import (
     STREAM,
     candidate,
@@ -21,15 +30,6 @@ from tests.unit.selector.run_builder import (
     verdict,
     window,
 )
-
-from selector.domain.archive import Archive
-from selector.domain.inputs import CandidateArrived, Input, WindowExpired
-from selector.domain.machine import apply, opened
-from selector.domain.outputs import HighlightDecided, Output
-from selector.domain.state import State
-from shared.events import Decision, Verdict
-from shared.ids import CandidateId, HighlightId
-from shared.profile import ClipRules, Profile, SelectionRules
 
 QUICK = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -110,13 +110,13 @@ def _latest(outputs: list[Output]) -> list[HighlightDecided]:
     return list({each.highlight_id: each for each in highlights(outputs)}.values())
 
 
-def _overriding(outputs: list[Output], run: Run) -> set[HighlightId]:
-    """Highlights that stand, or were lifted by a merge, beyond the rules because they are exceptional."""
-    marked = {
-        line.highlight_id for line in ledger_of(outputs) if line.rule == "override" and line.highlight_id
+def _overriding(outputs: list[Output]) -> set[HighlightId]:
+    """Highlights that the ledger says were kept, or lifted by a merge, beyond the rules."""
+    return {
+        line.highlight_id
+        for line in ledger_of(outputs)
+        if line.highlight_id and (line.rule == "override" or "; exceptional" in line.explanation)
     }
-    exceptional = run.profile.thresholds.exceptional
-    return marked | {each.highlight_id for each in highlights(outputs) if each.score >= exceptional}
 
 
 @settings(QUICK, max_examples=250)
@@ -143,7 +143,7 @@ def test_a_round_trip_of_the_state_after_every_input_changes_nothing(run: Run) -
 @given(run=runs())
 def test_no_two_confirmed_peaks_are_closer_than_the_spacing_unless_by_override(run: Run) -> None:
     outputs = _all(run)
-    free = _overriding(outputs, run)
+    free = _overriding(outputs)
     bound_us = run.profile.selection.spacing_us
     for one, other in combinations(_latest(outputs), 2):
         if not free & {one.highlight_id, other.highlight_id}:
@@ -154,7 +154,7 @@ def test_no_two_confirmed_peaks_are_closer_than_the_spacing_unless_by_override(r
 @given(run=runs())
 def test_no_limit_window_holds_more_than_its_number_unless_by_override(run: Run) -> None:
     outputs = _all(run)
-    free = _overriding(outputs, run)
+    free = _overriding(outputs)
     limit_us = run.profile.selection.limit_window_us
     ordinary = [each for each in _latest(outputs) if each.highlight_id not in free]
     most = max(Counter(each.peak_us // limit_us for each in ordinary).values(), default=0)

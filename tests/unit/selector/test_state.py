@@ -1,5 +1,7 @@
 """The snapshot of a run."""
 
+from selector.domain.machine import opened
+from selector.domain.state import State, forgotten
 from tests.unit.selector.run_builder import (
     STREAM,
     candidate,
@@ -11,9 +13,6 @@ from tests.unit.selector.run_builder import (
     whole_run,
     window,
 )
-
-from selector.domain.machine import opened
-from selector.domain.state import State, forgotten
 
 
 def test_a_new_run_waits_for_nothing() -> None:

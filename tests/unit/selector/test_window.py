@@ -1,10 +1,9 @@
 """Sealing of windows."""
 
-from tests.unit.selector.run_builder import candidate, verdict, window
-
 from selector.domain.inputs import WindowExpired, WindowInput, WindowLost
 from selector.domain.window import OpenWindow, add, add_to
 from shared.events import Verdict
+from tests.unit.selector.run_builder import candidate, verdict, window
 
 ONE, TWO = candidate(0, 5), candidate(0, 15, ordinal=1)
 
