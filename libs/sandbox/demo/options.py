@@ -1,0 +1,52 @@
+"""What the demo is asked to do, read from DEMO_* variables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+EXCERPT = Path(__file__).resolve().parents[1] / "media" / "arena_excerpt.mp4"
+
+
+class OptionInvalid(ValueError):
+    """A DEMO_* variable cannot be understood; the message names it and says what it may be."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """`seconds` is None for the whole file; `speed` 1 is real time; `exit_at_end` ends with the stream."""
+
+    media: Path = EXCERPT
+    speed: float = 1.0
+    seconds: float | None = None
+    report: Path | None = None
+    exit_at_end: bool = False
+    output: Path = Path("demo-output")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Options":
+        """Raises OptionInvalid."""
+        media = Path(environment.get("DEMO_MEDIA") or EXCERPT)
+        if not media.is_file():
+            raise OptionInvalid(f"DEMO_MEDIA: there is no file {media}")
+        report = environment.get("DEMO_REPORT")
+        return cls(
+            media=media,
+            speed=_positive(environment, "DEMO_SPEED") or 1.0,
+            seconds=_positive(environment, "DEMO_SECONDS"),
+            report=Path(report) if report else None,
+            exit_at_end=environment.get("DEMO_EXIT", "") not in ("", "0", "false", "no"),
+            output=Path(environment.get("DEMO_OUTPUT") or "demo-output"),
+        )
+
+
+def _positive(environment: Mapping[str, str], name: str) -> float | None:
+    text = environment.get(name, "")
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise OptionInvalid(f"{name}: {text!r} is not a number") from error
+    if not 0 < value < 1e6:
+        raise OptionInvalid(f"{name}: must be above 0, not {text}")
+    return value
