@@ -72,7 +72,7 @@ class Calibration:
     peak_distance_us: int = 8_000_000
     edge_us: int = 2_000_000
     """Peaks this close to the window's edge are left to the neighbour, which overlaps and sees them whole."""
-    span_share: float = 0.75
+    span_share: float = 0.6
     """A moment reaches as far as the level stays above this share of its peak's level."""
     span_max_us: int = 12_000_000
     span_min_us: int = 3_000_000
