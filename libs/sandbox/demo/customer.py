@@ -1,5 +1,6 @@
 """A customer of the product: registers, sets up its webhook and its 100ms connection, reads what was found."""
 
+import asyncio
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -72,7 +73,7 @@ class Customer:
         async with self._session.get(url) as answer:
             if answer.status != 200:
                 raise ApiRefused(f"{url}: {answer.status}")
-            path.write_bytes(await answer.read())
+            await asyncio.to_thread(path.write_bytes, await answer.read())
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Raises ApiRefused with the problem's detail."""
