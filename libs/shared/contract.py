@@ -55,7 +55,12 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(events.SelectionClosed, ("selector",), ("gateway",)),
     EventSpec(events.ClipReady, ("clipper",), ("gateway",)),
     EventSpec(events.ClipFailed, ("clipper",), ("gateway",)),
-    EventSpec(events.StreamClosed, ("gateway",), ("ingest", "analyzer", "selector", "clipper", "notifier")),
+    EventSpec(
+        events.StreamClosed,
+        ("gateway",),
+        ("ingest", "analyzer", "selector", "clipper"),
+        planned=("notifier",),
+    ),
     EventSpec(
         events.StreamErased,
         ("gateway",),

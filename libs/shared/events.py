@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from shared.ids import (
     CandidateId,
@@ -24,6 +24,8 @@ from shared.ids import (
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 MediaTime = Annotated[int, Field(ge=0, description="Microseconds since the stream's first segment.")]
+
+Words = Annotated[str, AfterValidator(lambda text: text.replace("\x00", ""))]  # PostgreSQL stores no NUL
 
 
 class Lane(StrEnum):
@@ -110,7 +112,7 @@ class SignalReceived(StreamEvent):
     wall_at: AwareDatetime | None = None
     duration_us: int = 0
     weight: Score = 0.5
-    text: str = Field(default="", max_length=2000)
+    text: Words = Field(default="", max_length=2000)
 
 
 class SegmentReady(StreamEvent):
@@ -195,10 +197,10 @@ class CandidateScored(StreamEvent):
     peak_us: MediaTime
     scores: dict[str, Score]
     confidence: Score
-    title: str = Field(max_length=500)
-    description: str = Field(default="", max_length=2000)
-    reason: str = Field(default="", max_length=2000)
-    tags: tuple[str, ...] = ()
+    title: Words = Field(max_length=500)
+    description: Words = Field(default="", max_length=2000)
+    reason: Words = Field(default="", max_length=2000)
+    tags: tuple[Words, ...] = ()
     provider: str
     model: str = ""
 

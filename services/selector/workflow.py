@@ -1,6 +1,8 @@
 """Load a run under its lock, apply one input, store the state, tell what came out: all in one transaction."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Protocol
 
 import structlog
@@ -16,7 +18,7 @@ from shared.clock import Clock
 from shared.closures import Closures
 from shared.database import Database
 from shared.errors import RetryableError
-from shared.events import Lane, StreamClosed, StreamEvent, StreamOnline
+from shared.events import Lane, SegmentReady, StreamClosed, StreamEvent, StreamOnline
 from shared.ids import OrganizationId, StreamId
 from shared.middleware import UnitOfWork
 from shared.outbox import Outbox
@@ -33,7 +35,11 @@ class ProfileUnknown(RetryableError):
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """One run as it is stored. `profile_key` is None until `stream.online` was seen."""
+    """One run as it is stored. `profile_key` is None until `stream.online` was seen.
+
+    `offered_at` tells when each unjudged window was offered: its deadline counts from there, so that windows
+    which wait together also expire together.
+    """
 
     organization_id: OrganizationId
     stream_id: StreamId
@@ -41,15 +47,26 @@ class StoredRun:
     lane: Lane
     profile_key: str | None
     state: State
+    offered_at: Mapping[int, datetime]
+
+    @property
+    def waiting_since(self) -> datetime | None:
+        """When the window that the run waits for was offered; None when it was not, or nothing is waited for."""
+        return None if self.state.blocked_on is None else self.offered_at.get(self.state.blocked_on)
+
+    def advanced(self, state: State) -> "StoredRun":
+        kept = {index: at for index, at in self.offered_at.items() if index >= state.consumed}
+        return replace(self, state=state, offered_at=kept)
 
 
 @dataclass(frozen=True)
 class DueRun:
-    """A run whose next window is overdue."""
+    """A run that waits for the window `index` past its deadline."""
 
     organization_id: OrganizationId
     stream_id: StreamId
     run: int
+    index: int
 
 
 class Profiles(Protocol):
@@ -73,7 +90,7 @@ class Runs(Protocol):
         ...
 
     async def save(self, session: AsyncSession, run: StoredRun, *, deadline_s: float) -> None:
-        """Store the state. A window that the run newly waits for gets `deadline_s` from now."""
+        """Store the run. The window that it waits for is due `deadline_s` after its offer, or after now."""
         ...
 
     async def of_stream(self, session: AsyncSession, stream_id: StreamId) -> tuple[int, ...]:
@@ -118,6 +135,8 @@ class Selection:
         stored = await self._locked(
             unit.session, event, run=number, profile_key=getattr(event, "profile_key", None)
         )
+        if isinstance(event, SegmentReady):
+            stored = replace(stored, offered_at={event.index: event.occurred_at, **stored.offered_at})
         await self._apply(stored, of_event(event), unit)
 
     async def close(self, event: StreamClosed, unit: UnitOfWork) -> None:
@@ -145,9 +164,9 @@ class Selection:
                 lane=Lane.LIVE,
                 profile_key=None,
             )
-            index = stored.state.blocked_on
-            if index is not None and stored.profile_key is not None:
-                await self._apply(stored, _overdue(stored.state, index), UnitOfWork(session, self._outbox))
+            if stored.state.blocked_on == due.index and stored.profile_key is not None:
+                overdue = _overdue(stored.state, due.index)
+                await self._apply(stored, overdue, UnitOfWork(session, self._outbox))
         self._outbox.wake.set()
 
     async def _locked(
@@ -167,7 +186,7 @@ class Selection:
             raise ProfileUnknown(f"{stored.stream_id} run {stored.run}: stream.online has not arrived")
         profile = await self._profiles.get(stored.profile_key)
         state, outputs = apply(stored.state, given, profile=profile)
-        await self._runs.save(unit.session, replace(stored, state=state), deadline_s=self._deadline_s)
+        await self._runs.save(unit.session, stored.advanced(state), deadline_s=self._deadline_s)
         run = Run(
             organization_id=stored.organization_id,
             stream_id=stored.stream_id,

@@ -1,5 +1,7 @@
 """Runs in PostgreSQL: the machine's snapshot as JSON in one row, under a row lock while an input is applied."""
 
+import json
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -52,7 +54,9 @@ class RunRows:
                 "run": run.run,
                 "profile_key": run.profile_key,
                 "state": run.state.to_json(),
+                "offered_at": json.dumps({str(k): at.isoformat() for k, at in run.offered_at.items()}),
                 "blocked_on": run.state.blocked_on,
+                "waiting_since": run.waiting_since,
                 "deadline_s": deadline_s,
             },
         )
@@ -67,7 +71,13 @@ class RunRows:
             connection = await session.connection()
             rows = await connection.execute(_DUE, {"limit": limit})
             return tuple(
-                DueRun(OrganizationId(row.organization_id), StreamId(row.stream_id), row.run) for row in rows
+                DueRun(
+                    organization_id=OrganizationId(row.organization_id),
+                    stream_id=StreamId(row.stream_id),
+                    run=row.run,
+                    index=row.blocked_on,
+                )
+                for row in rows
             )
 
 
@@ -79,6 +89,7 @@ def _stored(row: Row[Any], *, profile_key: str | None) -> StoredRun:
         lane=Lane(row.lane),
         profile_key=row.profile_key or profile_key,
         state=State.from_json(row.state),
+        offered_at={int(k): datetime.fromisoformat(at) for k, at in json.loads(row.offered_at).items()},
     )
 
 
@@ -91,15 +102,19 @@ _INSERT = text(
 )
 _LOCK = text(
     """
-    SELECT organization_id, stream_id, run, lane, profile_key, state::text AS state
+    SELECT organization_id, stream_id, run, lane, profile_key, state::text AS state,
+        offered_at::text AS offered_at
     FROM runs WHERE stream_id = :stream_id AND run = :run FOR UPDATE
     """
 )
 _SAVE = text(
     """
     UPDATE runs SET profile_key = :profile_key, state = CAST(:state AS jsonb), updated_at = now(),
+        offered_at = CAST(:offered_at AS jsonb),
         due_at = CASE
             WHEN CAST(:blocked_on AS integer) IS NULL THEN NULL
+            WHEN CAST(:waiting_since AS timestamptz) IS NOT NULL
+                THEN :waiting_since + make_interval(secs => :deadline_s)
             WHEN blocked_on IS NOT DISTINCT FROM :blocked_on THEN due_at
             ELSE now() + make_interval(secs => :deadline_s) END,
         blocked_on = :blocked_on
@@ -107,4 +122,4 @@ _SAVE = text(
     """
 )
 _RUNS = text("SELECT run FROM runs WHERE stream_id = :stream_id ORDER BY run")
-_DUE = text("SELECT organization_id, stream_id, run FROM due_runs(CAST(:limit AS integer))")
+_DUE = text("SELECT organization_id, stream_id, run, blocked_on FROM due_runs(CAST(:limit AS integer))")

@@ -25,6 +25,7 @@ def upgrade() -> None:
             lane text NOT NULL,
             profile_key text,
             state jsonb NOT NULL,
+            offered_at jsonb NOT NULL DEFAULT '{}',
             blocked_on integer,
             due_at timestamptz,
             updated_at timestamptz NOT NULL DEFAULT now(),
@@ -36,8 +37,8 @@ def upgrade() -> None:
     protect("runs")
     create_definer_function(
         "due_runs(at_most integer)",
-        returns="TABLE (organization_id text, stream_id text, run integer)",
-        body="SELECT r.organization_id, r.stream_id, r.run FROM runs r "
+        returns="TABLE (organization_id text, stream_id text, run integer, blocked_on integer)",
+        body="SELECT r.organization_id, r.stream_id, r.run, r.blocked_on FROM runs r "
         "WHERE r.due_at <= now() ORDER BY r.due_at LIMIT at_most",
         volatile=False,
     )
