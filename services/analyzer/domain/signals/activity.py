@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analyzer.domain.signals.calibration import Calibration
-from analyzer.domain.signals.series import Measurements, moving_loudness, moving_mean, padded
+from analyzer.domain.signals.series import Measurements, median, moving_loudness, moving_mean, padded
 
 LONE_PICTURE_CEILING = 0.85
 """Without any sound track the picture is judged alone, and held below what both together can reach."""
@@ -28,7 +28,8 @@ def activity_of(measured: Measurements, *, width_us: int, calibration: Calibrati
     loudness = padded(moving_loudness(measured.loudness_dbfs, width), length)
     onsets = padded(moving_mean(measured.onsets, width), length)
     changed = padded(moving_mean(measured.changed, width), length)
-    sound = tuple(_sound(*pair, calibration) for pair in zip(loudness, onsets, strict=True))
+    felt = _felt_loudness(loudness, measured, calibration)
+    sound = tuple(_sound(*pair, calibration) for pair in zip(felt, onsets, strict=True))
     picture = tuple(calibration.picture(value) for value in changed)
     total = _total(sound, picture, calibration)
     return Activity(total, sound, picture, loudness, onsets, changed)
@@ -37,6 +38,20 @@ def activity_of(measured: Measurements, *, width_us: int, calibration: Calibrati
 def blend(sound: float, picture: float, *, picture_share: float) -> float:
     """The weighted geometric mean of sound and picture activity."""
     return float(sound ** (1 - picture_share) * picture**picture_share)
+
+
+def _felt_loudness(
+    loudness_dbfs: tuple[float, ...], measured: Measurements, calibration: Calibration
+) -> tuple[float, ...]:
+    """Loudness with outbursts lifted: what stands far above its own window sounds louder than its level.
+
+    The window's median is that of its single bins, so that sparse clicks in a quiet window do not hide an outburst.
+    """
+    if not loudness_dbfs:
+        return ()
+    usual = median(measured.loudness_dbfs)
+    lift_db = calibration.outburst_lift_db
+    return tuple(value + lift_db * calibration.outburst(value - usual) for value in loudness_dbfs)
 
 
 def _sound(loudness_dbfs: float, onsets: float, calibration: Calibration) -> float:

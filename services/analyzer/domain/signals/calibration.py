@@ -44,6 +44,10 @@ class Calibration:
 
     loudness: Ramp = Ramp(-36.0, -10.0)
     """dBFS of the mean power. Quiet talk lies near -32, games and fights at -18 to -13, the mix's limit near -10."""
+    outburst: Ramp = Ramp(6.0, 30.0)
+    """dB above the median of the window's bins that make an outburst, none to full."""
+    outburst_lift_db: float = 6.0
+    """A full outburst counts as this much louder than it is: quietly mixed streams have their moments too."""
     onsets: Ramp = Ramp(0.15, 0.55)
     """Mean positive spectral flux. Tones and wind stay below 0.2, music lies near 0.35, shots above 0.4."""
     picture: Ramp = Ramp(0.02, 0.38)
