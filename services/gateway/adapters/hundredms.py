@@ -1,0 +1,108 @@
+"""100ms connections, their webhooks, and stops that came too early, in PostgreSQL."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, insert, select, text, update
+from sqlalchemy.dialects import postgresql
+
+from gateway.adapters import tables as t
+from gateway.adapters.streams import StreamRows
+from gateway.domain.hundredms_connection import Connection, NewConnection
+from gateway.domain.submission import StreamPlace
+from gateway.workflow.hundredms import ReceivedEvent
+from shared.database import Database
+from shared.ids import ConnectionId, OrganizationId
+
+
+class HundredmsRows(StreamRows):
+    async def add_connection(self, connection: NewConnection) -> None:
+        values = {**asdict(connection), "secret_hashes": list(connection.secret_hashes)}
+        await self._execute(insert(t.hundredms_connections).values(values))
+
+    async def record(self, received: ReceivedEvent) -> bool:
+        values = {
+            "connection_id": received.connection.connection_id,
+            "account_id": received.event.account_id,
+            "event_id": received.event.event_id,
+            "organization_id": self._organization_id,
+            "type": received.event.type,
+            "payload": received.payload,
+            "received_at": received.received_at,
+        }
+        statement = postgresql.insert(t.hundredms_events).values(values).on_conflict_do_nothing()
+        return (await self._execute(statement)).rowcount == 1
+
+    async def note(self, received: ReceivedEvent, note: str) -> None:
+        await self._execute(
+            update(t.hundredms_events)
+            .where(*_same_event(received))
+            .values(handled_at=received.received_at, note=note)
+        )
+
+    async def stop_of(self, connection_id: ConnectionId, beam_id: str) -> str | None:
+        stops = t.hundredms_stops.c
+        statement = select(stops.reason).where(stops.connection_id == connection_id, stops.beam_id == beam_id)
+        reason = (await self._execute(statement)).scalar_one_or_none()
+        return None if reason is None else str(reason)
+
+    async def bury(self, received: ReceivedEvent, *, beam_id: str) -> None:
+        values = {
+            "connection_id": received.connection.connection_id,
+            "beam_id": beam_id,
+            "organization_id": self._organization_id,
+            "reason": received.event.reason,
+            "stopped_at": received.received_at,
+        }
+        await self._execute(postgresql.insert(t.hundredms_stops).values(values).on_conflict_do_nothing())
+
+    async def lock_beam(self, connection_id: ConnectionId, beam_id: str) -> None:
+        name = f"{connection_id}|{beam_id}"
+        await self._execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+    async def find_beam(self, connection_id: ConnectionId, beam_id: str) -> StreamPlace | None:
+        streams = t.streams.c
+        return await self._find(streams.connection_id == connection_id, streams.external_id == beam_id)
+
+
+def _same_event(received: ReceivedEvent) -> tuple[ColumnElement[bool], ...]:
+    events = t.hundredms_events.c
+    return (
+        events.connection_id == received.connection.connection_id,
+        events.account_id == received.event.account_id,
+        events.event_id == received.event.event_id,
+    )
+
+
+class StoredConnections:
+    """Finds connections before the organization is known."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def find(self, connection_id: ConnectionId) -> Connection | None:
+        found = await self._rows("find_connection(:wanted)", connection_id)
+        return found[0] if found else None
+
+    async def find_by_secret(self, hashes: tuple[str, ...]) -> tuple[Connection, ...]:
+        if not hashes:
+            return ()
+        return await self._rows("find_connection_by_secret(CAST(:wanted AS text[]))", list(hashes))
+
+    async def _rows(self, call: str, wanted: str | list[str]) -> tuple[Connection, ...]:
+        async with self._database.transaction() as session:
+            connection = await session.connection()
+            rows = await connection.execute(text(f"SELECT * FROM {call}"), {"wanted": wanted})  # noqa: S608
+            return tuple(_connection(row) for row in rows.mappings())
+
+
+def _connection(row: Mapping[Any, Any]) -> Connection:
+    return Connection(
+        connection_id=ConnectionId(row["connection_id"]),
+        organization_id=OrganizationId(row["organization_id"]),
+        secret_header=row["secret_header"],
+        secret_hashes=tuple(row["secret_hashes"]),
+        options=row["options"],
+        live=row["disabled_at"] is None and not row["suspended"],
+    )

@@ -1,0 +1,163 @@
+"""The gateway's composition root."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from gateway.adapters.accounts import AccountRows, StoredApiKeys, StoredEmails
+from gateway.adapters.argon2 import Argon2Passwords
+from gateway.adapters.endpoints import EndpointRows
+from gateway.adapters.hundredms import HundredmsRows, StoredConnections
+from gateway.adapters.profile_files import default_profile
+from gateway.adapters.projection_store import ProjectionStore, overdue_streams
+from gateway.adapters.streams import StreamRows
+from gateway.adapters.transactions import opener
+from gateway.adapters.view_store import ViewRows
+from gateway.loops import loops
+from gateway.routes.api import create_api
+from gateway.routes.use_cases import UseCases
+from gateway.settings import GatewaySettings
+from gateway.subscribers import register
+from gateway.workflow.accounts import Accounts
+from gateway.workflow.authentication import Authentication
+from gateway.workflow.completion import Completer
+from gateway.workflow.endpoints import Endpoints
+from gateway.workflow.hundredms import Hundredms
+from gateway.workflow.intake import Intake
+from gateway.workflow.objects import SignedObjects
+from gateway.workflow.projection import Projection
+from gateway.workflow.public_events import PublicEvents
+from gateway.workflow.streams import Streams
+from gateway.workflow.views import Views
+from gateway.workflow.watchdog import Watchdog
+from shared.clock import utc_now
+from shared.foundation import Foundation, foundation, object_store
+from shared.loops import Loop
+from shared.middleware import UnitOfWork
+from shared.runtime import Api, Application
+
+
+@asynccontextmanager
+async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
+    async with foundation("gateway", settings) as base:
+        background = _project(base)
+        yield Application(
+            base,
+            ops_host=settings.ops_host,
+            ops_port=settings.ops_port,
+            loops=background,
+            api=Api(
+                app=api(use_cases(base, settings), settings),
+                host=settings.http_host,
+                port=settings.http_port,
+                trusted_proxies=settings.trusted_proxies,
+            ),
+        )
+
+
+def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
+    return create_api(
+        cases,
+        title=settings.app_name,
+        version=settings.version,
+        prefix=settings.api_prefix,
+        allowed_origins=settings.allowed_origins,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def use_cases(base: Foundation, settings: GatewaySettings) -> UseCases:
+    intake = _intake(base, settings)
+    database, outbox = base.database, base.outbox
+    return UseCases(
+        authentication=Authentication(keys=StoredApiKeys(database), clock=utc_now),
+        accounts=_accounts(base),
+        streams=Streams(
+            open_streams=opener(StreamRows, database=database, outbox=outbox),
+            intake=intake,
+            views=Views(
+                open_views=opener(ViewRows, database=database, outbox=outbox),
+                links=base.store,
+                expires_s=settings.link_expires_s,
+            ),
+            clock=utc_now,
+        ),
+        endpoints=Endpoints(
+            open_endpoints=opener(EndpointRows, database=database, outbox=outbox),
+            keyring=base.keyring,
+            clock=utc_now,
+            entropy=secrets.token_bytes,
+            allowed=settings.allowed_addresses,
+        ),
+        hundredms=Hundredms(
+            open_hundredms=opener(HundredmsRows, database=database, outbox=outbox),
+            connections=StoredConnections(database),
+            intake=intake,
+            clock=utc_now,
+            entropy=secrets.token_bytes,
+        ),
+        objects=SignedObjects(
+            files=object_store(settings), secret=settings.url_signing_secret.get_secret_value(), clock=utc_now
+        ),
+    )
+
+
+def _intake(base: Foundation, settings: GatewaySettings) -> Intake:
+    return Intake(
+        store=base.store,
+        basis=default_profile(),
+        keyring=base.keyring,
+        clock=utc_now,
+        entropy=secrets.token_bytes,
+        allowed=settings.allowed_addresses,
+        start_deadline_s=settings.stream_start_deadline_s,
+    )
+
+
+def _accounts(base: Foundation) -> Accounts:
+    return Accounts(
+        open_accounts=opener(AccountRows, database=base.database, outbox=base.outbox),
+        emails=StoredEmails(base.database),
+        passwords=Argon2Passwords(),
+        keyring=base.keyring,
+        clock=utc_now,
+        entropy=secrets.token_bytes,
+    )
+
+
+def _store_of(unit: UnitOfWork) -> ProjectionStore:
+    return ProjectionStore(unit.session)
+
+
+def _project(base: Foundation) -> tuple[Loop, ...]:
+    public_events = PublicEvents(links=base.store, clock=utc_now)
+    completer = Completer(public_events=public_events, clock=utc_now)
+    register(
+        base.consumer,
+        Projection(stores=_store_of, public_events=public_events, completer=completer, clock=utc_now),
+    )
+    watchdog = Watchdog(
+        database=base.database,
+        outbox=base.outbox,
+        overdue=overdue_streams,
+        stores=_store_of,
+        completer=completer,
+    )
+    return loops(watchdog)
+
+
+def openapi_text() -> str:
+    """The API's description as it is committed under `docs/openapi.json`; needs no settings."""
+    fields = GatewaySettings.model_fields
+    described = create_api(
+        None,
+        title=fields["app_name"].default,
+        version=fields["version"].default,
+        prefix=fields["api_prefix"].default,
+        allowed_origins=(),
+        max_body_bytes=fields["max_body_bytes"].default,
+    )
+    return json.dumps(described.openapi(), indent=2, ensure_ascii=False) + "\n"

@@ -1,0 +1,45 @@
+"""The kinds of *no* that a customer can get. Which HTTP status each has stands in `routes/problems.py`."""
+
+from typing import ClassVar
+
+from shared.errors import PermanentError
+
+
+class Refused(PermanentError):
+    """A request that is answered with a reason; the message is shown to the customer."""
+
+    code: ClassVar[str] = "refused"
+
+
+class Unauthenticated(Refused):
+    code: ClassVar[str] = "unauthenticated"
+
+
+class Forbidden(Refused):
+    code: ClassVar[str] = "forbidden"
+
+
+class NotFound(Refused):
+    """No such thing, or not this organization's: the two look alike."""
+
+    code: ClassVar[str] = "not_found"
+
+
+class Conflict(Refused):
+    code: ClassVar[str] = "conflict"
+
+
+class Malformed(Refused):
+    """The body is not what its content type says."""
+
+    code: ClassVar[str] = "malformed"
+
+
+class Unacceptable(Refused):
+    """The request is readable, and one field of it cannot be accepted."""
+
+    code: ClassVar[str] = "unacceptable"
+
+    def __init__(self, message: str, *, field: str) -> None:
+        super().__init__(message)
+        self.field = field

@@ -1,0 +1,1 @@
+"""The HTTP face: each module turns requests into calls of one use case; nothing is decided here."""

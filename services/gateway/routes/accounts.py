@@ -1,0 +1,104 @@
+"""Registration and API keys."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+
+from gateway.domain.scopes import Scope
+from gateway.routes.use_cases import Use, needs
+from gateway.workflow.accounts import Registered
+from gateway.workflow.authentication import Caller
+from shared.ids import ApiKeyId
+
+router = APIRouter(tags=["accounts"])
+KeysCaller = Annotated[Caller, Depends(needs(Scope.KEYS_WRITE))]
+
+
+class RegisterRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    email: str = Field(max_length=254)
+    password: SecretStr = Field(max_length=200, description="At least 10 characters, hard to guess.")
+    company_name: str = Field(min_length=1, max_length=200)
+
+
+class OrganizationAnswer(BaseModel):
+    id: str
+    name: str
+    plan: str
+
+
+class UserAnswer(BaseModel):
+    """A new account. The API key is shown this once."""
+
+    id: str
+    email: str
+    role: str
+    created_at: AwareDatetime
+    organization: OrganizationAnswer
+    api_key: str
+    api_key_id: str
+
+
+class ApiKeyRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    name: str = Field(min_length=1, max_length=100)
+    scopes: tuple[Scope, ...] = Field(min_length=1)
+
+
+class ApiKeyAnswer(BaseModel):
+    """A new key. Its text is shown this once."""
+
+    id: str
+    name: str
+    scopes: tuple[Scope, ...]
+    created_at: AwareDatetime
+    api_key: str
+
+
+class MessageAnswer(BaseModel):
+    message: str
+
+
+@router.post("/auth/register")
+async def register(body: RegisterRequest, use: Use) -> UserAnswer:
+    """Make a user, an organization and its first API key."""
+    return _answer(
+        await use.accounts.register(
+            email=body.email, password=body.password.get_secret_value(), company_name=body.company_name
+        )
+    )
+
+
+def _answer(made: Registered) -> UserAnswer:
+    organization = made.organization
+    return UserAnswer(
+        id=made.user.user_id,
+        email=made.user.email,
+        role="owner",
+        created_at=made.user.created_at,
+        organization=OrganizationAnswer(
+            id=organization.organization_id, name=organization.name, plan=organization.plan
+        ),
+        api_key=str(made.api_key),
+        api_key_id=made.api_key.key_id,
+    )
+
+
+@router.post("/api-keys")
+async def issue_api_key(body: ApiKeyRequest, use: Use, caller: KeysCaller) -> ApiKeyAnswer:
+    """Make a key with some of this key's scopes."""
+    issued = await use.accounts.issue_key(caller, name=body.name, scopes=body.scopes)
+    key = issued.key
+    return ApiKeyAnswer(
+        id=key.key_id, name=key.name, scopes=key.scopes, created_at=key.created_at, api_key=str(issued.text)
+    )
+
+
+@router.delete("/api-keys/{key_id}")
+async def revoke_api_key(key_id: str, use: Use, caller: KeysCaller) -> MessageAnswer:
+    """Revoke a key: the next request with it is refused."""
+    await use.accounts.revoke_key(caller, ApiKeyId(key_id))
+    return MessageAnswer(message="API key revoked")

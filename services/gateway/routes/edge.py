@@ -1,0 +1,105 @@
+"""What surrounds every request: body limit, trace id, security headers, log line and metric."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from time import perf_counter
+from types import MappingProxyType
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.routes.problems import problem
+from shared import metrics
+from shared.trace import current_trace_id
+
+log = structlog.get_logger()
+
+TRACE_HEADER = "X-Trace-Id"
+_SECURITY: Mapping[str, str] = MappingProxyType(
+    {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cache-Control": "no-store",
+    }
+)
+_HSTS = "max-age=31536000"
+
+
+class Edge:
+    """Adds headers to every answer, also to errors, and counts requests by route."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = perf_counter()
+        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                _add_headers(MutableHeaders(scope=message), secure=scope["scheme"] == "https")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            _note(scope, status=status, seconds=perf_counter() - began)
+
+
+def _add_headers(headers: MutableHeaders, *, secure: bool) -> None:
+    for name, value in _SECURITY.items():
+        headers.setdefault(name, value)
+    if secure:
+        headers.setdefault("Strict-Transport-Security", _HSTS)
+    trace_id = current_trace_id()
+    if trace_id:
+        headers[TRACE_HEADER] = trace_id
+
+
+def _note(scope: Scope, *, status: int, seconds: float) -> None:
+    route = getattr(scope.get("route"), "path", "unmatched")
+    metrics.http_requests.labels(route, scope["method"], str(status)).inc()
+    log.info("request", method=scope["method"], route=route, status=status, ms=round(seconds * 1000, 1))
+
+
+class BodyLimit:
+    """Refuses bodies that are too long, by their announced length or while they arrive."""
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+        self._app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        announced = Headers(scope=scope).get("content-length", "0")
+        if not announced.isdigit() or int(announced) > self._max_bytes:
+            await self._refusal()(scope, receive, send)
+            return
+        received = 0
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self._max_bytes:
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._text())
+            return message
+
+        await self._app(scope, counted, send)
+
+    def _text(self) -> str:
+        return f"The body is longer than {self._max_bytes} bytes"
+
+    def _refusal(self) -> ASGIApp:
+        return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="body_too_large", detail=self._text())

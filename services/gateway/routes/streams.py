@@ -1,0 +1,138 @@
+"""Streams and their highlights."""
+
+from hashlib import sha256
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Header
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+
+from gateway.domain.page import Page
+from gateway.domain.public_views import PublicHighlight, PublicStream
+from gateway.domain.scopes import Scope
+from gateway.domain.source import Platform
+from gateway.domain.stream_options import StreamOptions, check_metadata
+from gateway.routes.use_cases import PageQuery, Use, needs
+from gateway.workflow.authentication import Caller
+from gateway.workflow.intake import StreamRequest
+from gateway.workflow.streams import RequestKey
+from shared.ids import HighlightId, StreamId
+
+router = APIRouter(tags=["streams"])
+StreamReader = Annotated[Caller, Depends(needs(Scope.STREAMS_READ))]
+StreamWriter = Annotated[Caller, Depends(needs(Scope.STREAMS_WRITE))]
+HighlightReader = Annotated[Caller, Depends(needs(Scope.HIGHLIGHTS_READ))]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        min_length=1,
+        max_length=255,
+        description="The same key with the same body within 24 hours gives the same stream, not a second one.",
+    ),
+]
+
+
+class StreamCreateRequest(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    source_url: str = Field(
+        max_length=4096,
+        description="Address of an HLS playlist, live or VOD, over https or http.",
+        examples=["https://example.com/live/master.m3u8"],
+    )
+    platform: Platform | None = Field(default=None, description="Told from the address when absent.")
+    options: StreamOptions = Field(
+        default_factory=StreamOptions, validation_alias=AliasChoices("options", "processing_options")
+    )
+    title: str | None = Field(default=None, max_length=500)
+    metadata: dict[str, Any] | None = Field(default=None, description="Kept, and given back unchanged.")
+    live: bool = Field(default=True, description="False sends the work to the lane for recordings.")
+
+    @field_validator("metadata")
+    @classmethod
+    def _small(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        check_metadata(value)
+        return value
+
+
+class StreamList(BaseModel):
+    items: tuple[PublicStream, ...]
+    page: int
+    per_page: int
+    total: int
+
+
+class HighlightList(BaseModel):
+    items: tuple[PublicHighlight, ...]
+    page: int
+    per_page: int
+    total: int
+
+
+class StopAnswer(BaseModel):
+    message: str = "Stream processing stopped"
+
+
+@router.post("/streams/analyze", include_in_schema=False)
+@router.post("/streams")
+async def create_stream(
+    body: StreamCreateRequest, use: Use, caller: StreamWriter, idempotency_key: IdempotencyKey = None
+) -> PublicStream:
+    """Follow a live stream, or a VOD, and find its highlights. Answers at once; the work is always async."""
+    request = StreamRequest(
+        source_url=body.source_url,
+        options=body.options,
+        platform=body.platform,
+        title=body.title,
+        metadata=body.metadata or {},
+        live=body.live,
+    )
+    return await use.streams.submit(caller, request, request_key=_request_key(idempotency_key, body))
+
+
+def _request_key(key: str | None, body: StreamCreateRequest) -> RequestKey | None:
+    if key is None:
+        return None
+    headers = sorted(body.options.headers().items())
+    return RequestKey(key, sha256(f"{body.model_dump_json()}{headers}".encode()).hexdigest())
+
+
+@router.get("/streams")
+async def list_streams(page: PageQuery, use: Use, caller: StreamReader) -> StreamList:
+    """The organization's streams, newest first."""
+    return StreamList(**_listed(await use.streams.streams(caller, page)))
+
+
+@router.get("/streams/{stream_id}")
+async def get_stream(stream_id: str, use: Use, caller: StreamReader) -> PublicStream:
+    """Status and progress of a stream."""
+    return await use.streams.stream(caller, StreamId(stream_id))
+
+
+@router.post("/streams/{stream_id}/stop")
+async def stop_stream(stream_id: str, use: Use, caller: StreamWriter) -> StopAnswer:
+    """End a stream; what was found so far is completed. Without effect on one that has ended."""
+    await use.streams.stop(caller, StreamId(stream_id))
+    return StopAnswer()
+
+
+@router.get("/streams/{stream_id}/highlights", tags=["highlights"])
+async def list_stream_highlights(
+    stream_id: str, page: PageQuery, use: Use, caller: HighlightReader
+) -> HighlightList:
+    """A stream's highlights in its order, also while it runs."""
+    return HighlightList(**_listed(await use.streams.highlights(caller, StreamId(stream_id), page)))
+
+
+@router.get("/highlights/{highlight_id}", tags=["highlights"])
+async def get_highlight(highlight_id: str, use: Use, caller: HighlightReader) -> PublicHighlight:
+    """One highlight, with fresh addresses of its clip."""
+    return await use.streams.highlight(caller, HighlightId(highlight_id))
+
+
+def _listed(page: Page[Any]) -> dict[str, Any]:
+    return {
+        "items": page.items,
+        "page": page.request.page,
+        "per_page": page.request.per_page,
+        "total": page.total,
+    }

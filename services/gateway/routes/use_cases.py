@@ -1,0 +1,58 @@
+"""What the routes call, and how a request is tied to its caller."""
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Annotated, Any, cast
+
+from fastapi import Depends, Query, Request, Security
+from fastapi.security import APIKeyHeader
+
+from gateway.domain.page import MAX_PAGE, MAX_PER_PAGE, PageRequest
+from gateway.domain.scopes import Scope
+from gateway.workflow.accounts import Accounts
+from gateway.workflow.authentication import Authentication, Caller
+from gateway.workflow.endpoints import Endpoints
+from gateway.workflow.hundredms import Hundredms
+from gateway.workflow.objects import SignedObjects
+from gateway.workflow.streams import Streams
+
+
+@dataclass(frozen=True)
+class UseCases:
+    """Everything that the API can do; the composition root fills it."""
+
+    authentication: Authentication
+    accounts: Accounts
+    streams: Streams
+    endpoints: Endpoints
+    hundredms: Hundredms
+    objects: SignedObjects
+
+
+def use_cases(request: Request) -> UseCases:
+    return cast("UseCases", request.app.state.use_cases)
+
+
+Use = Annotated[UseCases, Depends(use_cases)]
+ApiKeyText = Annotated[
+    str | None, Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="ApiKey"))
+]
+
+
+def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
+    """A dependency that gives the caller, or ends the request with 401 or 403."""
+
+    async def caller(use: Use, api_key: ApiKeyText) -> Caller:
+        return await use.authentication.caller(api_key, scope=scope)
+
+    return caller
+
+
+def _page(
+    page: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 1,
+    per_page: Annotated[int, Query(ge=1, le=MAX_PER_PAGE)] = 10,
+) -> PageRequest:
+    return PageRequest(page, per_page)
+
+
+PageQuery = Annotated[PageRequest, Depends(_page)]

@@ -1,0 +1,37 @@
+"""Settings of the gateway."""
+
+from typing import Annotated
+
+from pydantic import Field, field_validator
+from pydantic_settings import NoDecode
+
+from shared.settings import ServiceSettings
+
+
+class GatewaySettings(ServiceSettings):
+    database_pool_size: int = Field(default=20, ge=1, le=100, description="Connections kept open.")
+
+    http_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
+    http_port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on.")
+    api_prefix: str = Field(
+        default="/v1", pattern=r"^(/[a-z0-9]+)+$", description="Path before all routes of the API."
+    )
+    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("*",), description="Origins of browsers' requests: a JSON list, or separated by commas."
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("127.0.0.1",), description="Addresses whose X-Forwarded-* headers are believed."
+    )
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body.")
+    stream_start_deadline_s: float = Field(
+        default=900, gt=0, description="How long a stream may wait for its first media."
+    )
+    link_expires_s: int = Field(default=3600, gt=0, description="How long the URLs in API answers open.")
+
+    @field_validator("allowed_origins", "trusted_proxies", mode="before")
+    @classmethod
+    def _listed(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        parts = value.strip().removeprefix("[").removesuffix("]").split(",")
+        return tuple(part.strip().strip("\"'") for part in parts if part.strip())

@@ -1,0 +1,1 @@
+"""The order of I/O around the decisions of `domain`, one module for each use case."""

@@ -1,0 +1,235 @@
+"""100ms: a customer's connections, and what their webhooks cause.
+
+A webhook is answered after its row is durable, in the same transaction as what it causes.
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from json import JSONDecodeError, loads
+from typing import Any, Protocol
+
+import structlog
+
+from gateway.domain.hundredms_connection import (
+    Connection,
+    NewConnection,
+    check_connection_options,
+    connection_of,
+    generated_secret,
+    presented_hashes,
+    secret_hash,
+)
+from gateway.domain.hundredms_payload import Action, HundredmsEvent, read_event, storable
+from gateway.domain.refusals import Malformed, Unacceptable, Unauthenticated
+from gateway.domain.source import Platform
+from gateway.domain.stream_options import StreamOptions
+from gateway.domain.stream_status import TERMINAL
+from gateway.domain.submission import NewStream, StreamPlace, stream_offline
+from gateway.workflow.accounts import Entropy
+from gateway.workflow.authentication import Caller
+from gateway.workflow.intake import Intake, IntakeTables, StreamRequest
+from shared import metrics
+from shared.clock import Clock
+from shared.ids import ConnectionId, OrganizationId, StreamId, random_id
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceivedEvent:
+    """One row of what 100ms told, with the payload as it came."""
+
+    connection: Connection
+    event: HundredmsEvent
+    payload: object
+    received_at: datetime
+
+
+class HundredmsTables(IntakeTables, Protocol):
+    """One transaction of one organization."""
+
+    async def add_connection(self, connection: NewConnection) -> None: ...
+    async def record(self, received: ReceivedEvent) -> bool:
+        """False when this very event was recorded before."""
+        ...
+
+    async def note(self, received: ReceivedEvent, note: str) -> None:
+        """What was done about the event."""
+        ...
+
+    async def stop_of(self, connection_id: ConnectionId, beam_id: str) -> str | None:
+        """The reason of a stop that came before its start."""
+        ...
+
+    async def bury(self, received: ReceivedEvent, *, beam_id: str) -> None:
+        """Remember a stop whose start has not come."""
+        ...
+
+    async def lock_beam(self, connection_id: ConnectionId, beam_id: str) -> None:
+        """Let a start and a stop of the same beam happen one after the other."""
+        ...
+
+    async def find_beam(self, connection_id: ConnectionId, beam_id: str) -> StreamPlace | None: ...
+    async def request_stop(self, stream_id: StreamId, *, at: datetime) -> None: ...
+
+
+OpenHundredms = Callable[[OrganizationId], AbstractAsyncContextManager[HundredmsTables]]
+
+
+class Connections(Protocol):
+    """Look-ups before the organization is known."""
+
+    async def find(self, connection_id: ConnectionId) -> Connection | None: ...
+    async def find_by_secret(self, hashes: tuple[str, ...]) -> tuple[Connection, ...]: ...
+
+
+@dataclass(frozen=True)
+class CreatedConnection:
+    """A new connection. `secret` is shown this once."""
+
+    connection: NewConnection
+    secret: str
+
+
+class Hundredms:
+    def __init__(
+        self,
+        *,
+        open_hundredms: OpenHundredms,
+        connections: Connections,
+        intake: Intake,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._open = open_hundredms
+        self._connections = connections
+        self._intake = intake
+        self._clock = clock
+        self._entropy = entropy
+
+    async def connect(
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        secret: str | None,
+        secret_header: str,
+        options: StreamOptions,
+    ) -> CreatedConnection:
+        """A connection with a given or a generated secret. Raises Unacceptable."""
+        check_connection_options(options)
+        chosen = secret or generated_secret(self._entropy(32))
+        connection = NewConnection(
+            connection_id=ConnectionId(random_id("con", self._entropy(6))),
+            organization_id=caller.organization_id,
+            name=name,
+            secret_header=secret_header,
+            secret_hashes=(secret_hash(chosen),),
+            options={**options.effective(), "metadata": options.metadata},
+            created_at=self._clock(),
+        )
+        async with self._open(caller.organization_id) as tables:
+            await tables.add_connection(connection)
+        return CreatedConnection(connection, chosen)
+
+    async def authenticate(
+        self, connection_id: ConnectionId | None, *, headers: Mapping[str, str]
+    ) -> Connection:
+        """The connection that the secret among the headers opens. Raises Unauthenticated."""
+        connection = connection_of(await self._candidates(connection_id, headers), headers=headers)
+        if connection is None:
+            metrics.hundredms_webhooks.labels("unknown", "refused").inc()
+            raise Unauthenticated("Invalid signature")
+        return connection
+
+    async def _candidates(
+        self, connection_id: ConnectionId | None, headers: Mapping[str, str]
+    ) -> tuple[Connection, ...]:
+        if connection_id is None:
+            return await self._connections.find_by_secret(presented_hashes(headers))
+        found = await self._connections.find(connection_id)
+        return (found,) if found else ()
+
+    async def receive(self, connection: Connection, body: bytes) -> None:
+        """Record one webhook and do what it asks for; a second copy changes nothing. Raises Malformed."""
+        payload = _parsed(body)
+        received = ReceivedEvent(
+            connection=connection,
+            event=read_event(payload, raw=body),
+            payload=payload,
+            received_at=self._clock(),
+        )
+        stream = await self._prepared(received)
+        async with self._open(connection.organization_id) as tables:
+            if not await tables.record(received):
+                outcome = "duplicate"
+            else:
+                outcome = await self._handle(tables, received, stream)
+                await tables.note(received, outcome)
+        metrics.hundredms_webhooks.labels(received.event.action, outcome.partition(":")[0]).inc()
+        log.info("hundredms_webhook", type=received.event.type, outcome=outcome)
+
+    async def _prepared(self, received: ReceivedEvent) -> NewStream | str | None:
+        """The stream that a start announces, or why none can be made of it."""
+        event, connection = received.event, received.connection
+        if event.action is not Action.START:
+            return None
+        if event.url is None or event.beam_id is None:
+            return "refused: a start without url or room"
+        request = StreamRequest(
+            source_url=event.url,
+            options=StreamOptions.model_validate(connection.options),
+            platform=Platform.HUNDREDMS,
+            metadata={"room_id": event.room_id, "session_id": event.session_id},
+            connection_id=connection.connection_id,
+            external_id=event.beam_id,
+        )
+        try:
+            return await self._intake.prepare(request, organization_id=connection.organization_id)
+        except Unacceptable as refusal:
+            return f"refused: {refusal}"
+
+    async def _handle(
+        self, tables: HundredmsTables, received: ReceivedEvent, stream: NewStream | str | None
+    ) -> str:
+        event = received.event
+        if isinstance(stream, str):
+            return stream
+        if stream is not None:
+            return await self._start(tables, received, stream)
+        if event.action in (Action.STOP, Action.FAIL) and event.beam_id is not None:
+            return await self._stop(tables, received, event.beam_id)
+        return "recorded"
+
+    async def _start(self, tables: HundredmsTables, received: ReceivedEvent, stream: NewStream) -> str:
+        connection_id, beam_id = received.connection.connection_id, str(stream.external_id)
+        await tables.lock_beam(connection_id, beam_id)
+        stopped = await tables.stop_of(connection_id, beam_id)
+        if stopped is not None:
+            return f"ignored: stopped before its start ({stopped})"
+        options = StreamOptions.model_validate(received.connection.options)
+        if not await self._intake.write(tables, stream, options=options):
+            return "ignored: the beam has a stream"
+        return f"started: {stream.stream_id}"
+
+    async def _stop(self, tables: HundredmsTables, received: ReceivedEvent, beam_id: str) -> str:
+        connection_id = received.connection.connection_id
+        await tables.lock_beam(connection_id, beam_id)
+        place = await tables.find_beam(connection_id, beam_id)
+        if place is None:
+            await tables.bury(received, beam_id=beam_id)
+            return "buried: the start has not come"
+        if place.status not in TERMINAL and place.stop_requested_at is None:
+            await tables.request_stop(place.stream_id, at=received.received_at)
+        reason = f"100ms: {received.event.reason}"
+        await tables.emit(stream_offline(place, reason=reason, at=received.received_at))
+        return f"stopped: {place.stream_id}"
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return storable(loads(body))
+    except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Malformed("The body is not JSON") from error
