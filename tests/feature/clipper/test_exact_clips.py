@@ -11,7 +11,7 @@ from uuid import UUID
 import pytest
 
 from clipper.adapters.cutter import FfmpegCutter
-from clipper.workflow import Editor
+from clipper.workflow import CutClip, Editor
 from sandbox.film import make_film, read_click_times_s, read_frame_numbers, sync_error_s
 from shared.events import ClipReady, HighlightConfirmed, SegmentRef
 from shared.ids import HighlightId, OrganizationId, StreamId
@@ -233,7 +233,7 @@ async def test_a_clip_that_is_shorter_than_it_should_be_is_not_accepted(
     kept: list[Path] = []
     verify = bench.cutter.verify
 
-    async def verify_against_more(clip):  # type: ignore[no-untyped-def]
+    async def verify_against_more(clip: CutClip) -> None:
         kept.append(clip.path)
         longer = replace(clip.spans[0], length_us=clip.spans[0].length_us + 100_000)
         await verify(replace(clip, spans=(longer,)))
