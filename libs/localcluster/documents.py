@@ -117,13 +117,13 @@ def events_document() -> str:
         [
             "These words mean the same wherever they stand:",
             "",
-            "- `run` counts the attempts at a whole stream from 0; `index` counts windows, gaps or stalls of a run from 0; "
-            "`revision` counts repairs of the same thing from 0.",
-            "- Names that end with `_us` are integer microseconds of media time, counted from the stream's first segment.",
+            "- `run` counts the attempts at a whole stream, `index` the windows, gaps or stalls of a run, "
+            "`revision` the repairs of one thing; all of them from 0.",
+            "- Names that end with `_us` are integer microseconds of media time, from the stream's first segment.",
             "- Names that end with `_at` are wall-clock times with a zone, in UTC.",
             "- `key` and names that end with `_key` are keys of the object store.",
             "- Scores and confidences lie between 0 and 1.",
-            "- `event_id` is the same whenever the same work is done again; a consumer that has seen it drops the event.",
+            "- `event_id` is the same when the same work is done again; a consumer that has seen it drops the event.",
         ],
         ["## Fields of every event"],
         _fields(Event, beside=()),
@@ -204,7 +204,7 @@ def own_settings(model: type[BaseSettings]) -> dict[str, FieldInfo]:
     return {
         name: field
         for name, field in model.model_fields.items()
-        if name not in shared or field.description != shared[name].description
+        if name not in shared or _setting_row(name, field) != _setting_row(name, shared[name])
     }
 
 
@@ -232,11 +232,12 @@ def settings_document() -> str:
 
 
 def _settings_table(fields: Mapping[str, FieldInfo]) -> list[str]:
-    rows = [
-        (f"`{name.upper()}`", type_words(field.annotation), default_words(field), field.description or "")
-        for name, field in fields.items()
-    ]
+    rows = [_setting_row(name, field) for name, field in fields.items()]
     return table(("variable", "type", "default", "meaning"), rows) if rows else ["None of its own."]
+
+
+def _setting_row(name: str, field: FieldInfo) -> tuple[str, ...]:
+    return f"`{name.upper()}`", type_words(field.annotation), default_words(field), field.description or ""
 
 
 def env_example() -> str:
