@@ -18,6 +18,11 @@ class Stretch:
     open_ended: bool
 
 
+ROUNDING_US = (
+    50_000  # segments are placed by presentation times; less than two pictures between them is no hole
+)
+
+
 class Archive(Part):
     """Segments by start time, each once, and snap points by time."""
 
@@ -65,7 +70,9 @@ class Archive(Part):
         start_us = end_us = -1
         epoch = -1
         for segment in self.segments:
-            broken = segment.discontinuity or segment.epoch != epoch or segment.start_us > end_us
+            broken = (
+                segment.discontinuity or segment.epoch != epoch or segment.start_us > end_us + ROUNDING_US
+            )
             if broken and end_us >= 0:
                 yield start_us, end_us
             if broken:

@@ -14,7 +14,7 @@ from sandbox.film import make_film
 from shared.ids import Position, StreamId
 from shared.media_runner import MediaRejected, MediaRunner, detect_sandbox
 from shared.profile import Dimension, Profile, Quality, combined_score
-from tests.fakes.analyzer.stored_profiles import default_profile
+from tests.fakes.shared.stored_profiles import default_profile
 
 pytestmark = pytest.mark.needs_ffmpeg
 MEDIA = Path(__file__).resolve().parents[3] / "../shared/media"

@@ -17,7 +17,7 @@ from shared.events import ClipReady, HighlightConfirmed, SegmentRef
 from shared.ids import HighlightId, OrganizationId, StreamId
 from shared.media_runner import MediaRunner, OutputInvalid, detect_sandbox
 from shared.object_store import FolderObjectStore
-from tests.fakes.analyzer.stored_profiles import FakeProfiles, default_profile
+from tests.fakes.shared.stored_profiles import FakeProfiles, default_profile
 
 pytestmark = pytest.mark.needs_ffmpeg
 NOW = datetime(2026, 1, 2, tzinfo=UTC)

@@ -7,7 +7,7 @@ from analyzer.domain.signals.calibration import DEFAULT
 from analyzer.domain.signals.moments import VISIBLE_DIMENSIONS, find_moments, find_peaks
 from analyzer.domain.signals.series import Measurements
 from shared.profile import combined_score
-from tests.fakes.analyzer.stored_profiles import default_profile
+from tests.fakes.shared.stored_profiles import default_profile
 
 BINS = 200
 THRESHOLD = 0.70

@@ -14,7 +14,7 @@ from shared.events import CandidateScored, Lane, SegmentAnalyzed, SegmentReady, 
 from shared.ids import OrganizationId, Position, StreamId, candidate_id, event_id
 from shared.object_store import FolderObjectStore, ObjectMissing
 from tests.fakes.analyzer.provider import FakeProvider
-from tests.fakes.analyzer.stored_profiles import FakeProfiles, default_profile
+from tests.fakes.shared.stored_profiles import FakeProfiles, default_profile
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 STREAM = StreamId("str_0123456789ab")

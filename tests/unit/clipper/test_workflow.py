@@ -15,8 +15,8 @@ from shared.events import ClipFailed, ClipReady, HighlightConfirmed, HighlightRe
 from shared.ids import HighlightId, OrganizationId, StreamId, event_id
 from shared.object_store import FolderObjectStore, ObjectMissing
 from shared.profile import Quality
-from tests.fakes.analyzer.stored_profiles import FakeProfiles, default_profile
 from tests.fakes.clipper.cutter import FakeCutter
+from tests.fakes.shared.stored_profiles import FakeProfiles, default_profile
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 ORGANIZATION, STREAM = OrganizationId("org_1"), StreamId("str_0123456789ab")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.adapters.stored_profiles import ProfileInvalid, StoredProfiles
 from shared.object_store import FolderObjectStore, ObjectMissing
-from tests.fakes.analyzer.stored_profiles import default_profile
+from shared.stored_profiles import ProfileInvalid, StoredProfiles
+from tests.fakes.shared.stored_profiles import default_profile
 
 
 @pytest.fixture
