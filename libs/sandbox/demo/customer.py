@@ -43,7 +43,7 @@ class Customer:
     async def register(self, *, email: str, password: str, company_name: str) -> None:
         body = {"email": email, "password": password, "company_name": company_name}
         answer = await self.call("POST", "/v1/auth/register", body)
-        self._api_key = answer["api_key"]["key"] if isinstance(answer["api_key"], dict) else answer["api_key"]
+        self._api_key = str(answer["api_key"])
 
     async def add_webhook(self, url: str) -> str:
         """The endpoint's secret."""
@@ -58,14 +58,14 @@ class Customer:
 
     async def streams(self) -> list[dict[str, Any]]:
         answer = await self.call("GET", "/v1/streams")
-        return list(answer["items"] if isinstance(answer, dict) else answer)
+        return list(answer["items"])
 
     async def stream(self, stream_id: str) -> dict[str, Any]:
         return dict(await self.call("GET", f"/v1/streams/{stream_id}"))
 
     async def highlights(self, stream_id: str) -> list[dict[str, Any]]:
         answer = await self.call("GET", f"/v1/streams/{stream_id}/highlights?page=1&per_page=100")
-        return list(answer["items"] if isinstance(answer, dict) else answer)
+        return list(answer["items"])
 
     async def fetch(self, url: str, path: Path) -> None:
         """Store what the signed URL gives. Raises ApiRefused."""
