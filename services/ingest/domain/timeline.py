@@ -10,6 +10,7 @@ from typing import Any, Final
 
 _SKEW_FLOOR_US: Final = 500_000
 _SKEW_SHARE: Final = 0.2
+_TILE_US: Final = 50_000  # the length of a segment's last frame is estimated: wrong by less than a frame
 _PTS_WRAP_US: Final = 2**33 * 1_000_000 // 90_000  # a 33-bit clock of 90 kHz, about 26.5 hours
 
 
@@ -105,14 +106,20 @@ class PlacedGap:
 
 
 def place_segment(timeline: Timeline, *, segment: MeasuredSegment) -> tuple[PlacedSegment, Timeline]:
-    """Put a segment at the end; its probed duration counts, EXTINF only where there is none."""
+    """Put a segment at the end; its probed duration counts, EXTINF only where there is none.
+
+    Where the media's own clock runs on, it decides: segments tile exactly, each ends where the clock says, and so
+    neither rounding nor a misjudged last frame adds up. A real hole or overlap (over 50 ms) shows as one.
+    """
     duration_us = segment.probed_us or segment.listed_us
+    break_before = segment.break_before or _implicit_break(timeline, segment)
+    start_us, end_us = _span_us(timeline, segment, duration_us=duration_us, is_broken=bool(break_before))
     placed = PlacedSegment(
         position=timeline.segment_count,
-        start_us=timeline.position_us,
-        duration_us=duration_us,
+        start_us=start_us,
+        duration_us=end_us - start_us,
         wall_at=segment.wall_at or timeline.wall_end_at,
-        break_before=segment.break_before or _implicit_break(timeline, segment),
+        break_before=break_before,
     )
     following = replace(
         timeline,
@@ -124,6 +131,19 @@ def place_segment(timeline: Timeline, *, segment: MeasuredSegment) -> tuple[Plac
         expected_pts_us=None if segment.pts_us is None else (segment.pts_us + duration_us) % _PTS_WRAP_US,
     )
     return placed, following
+
+
+def _span_us(
+    timeline: Timeline, segment: MeasuredSegment, *, duration_us: int, is_broken: bool
+) -> tuple[int, int]:
+    """Start and end on the timeline."""
+    position_us = timeline.position_us
+    if is_broken or segment.pts_us is None or timeline.expected_pts_us is None:
+        return position_us, position_us + duration_us
+    jump_us = _clock_step_us(segment.pts_us, timeline.expected_pts_us)
+    clock_us = position_us + jump_us
+    start_us = position_us if abs(jump_us) <= _TILE_US else max(0, clock_us)
+    return start_us, max(start_us + 1, clock_us + duration_us)
 
 
 def place_gap(timeline: Timeline, *, estimated_us: int) -> tuple[PlacedGap, Timeline]:
@@ -145,14 +165,14 @@ def differs(measured_us: int, expected_us: int, *, span_us: int) -> bool:
 def _implicit_break(timeline: Timeline, segment: MeasuredSegment) -> Break:
     """The media's own clock decides where both sides have one; else the probed length against EXTINF."""
     if segment.pts_us is not None and timeline.expected_pts_us is not None:
-        jump_us = _clock_distance_us(segment.pts_us, timeline.expected_pts_us)
+        jump_us = _clock_step_us(segment.pts_us, timeline.expected_pts_us)
         return Break.SKEW if differs(jump_us, 0, span_us=segment.listed_us) else Break.NONE
     if segment.probed_us and differs(segment.probed_us, segment.listed_us, span_us=segment.listed_us):
         return Break.SKEW
     return Break.NONE
 
 
-def _clock_distance_us(one_us: int, other_us: int) -> int:
-    """The short way round between two readings of a clock that wraps."""
-    apart_us = abs(one_us - other_us) % _PTS_WRAP_US
-    return min(apart_us, _PTS_WRAP_US - apart_us)
+def _clock_step_us(reading_us: int, expected_us: int) -> int:
+    """How far a reading of a clock that wraps is after the expected one; negative before it."""
+    half_us = _PTS_WRAP_US // 2
+    return (reading_us - expected_us + half_us) % _PTS_WRAP_US - half_us

@@ -165,10 +165,15 @@ class PlaylistTracker:
         return _NEVER if self._phase in (Phase.FINISHING, Phase.ENDED) else self._poll_at_s
 
     @property
+    def retry_at_s(self) -> float:
+        """When a failed segment is due again; infinity when there is none."""
+        retries = (slot.retry_at_s for slot in self._tried() if slot.progress is _Progress.RETRYING)
+        return min(retries, default=_NEVER)
+
+    @property
     def wake_at_s(self) -> float:
         """When there is something to do again: a poll, or a retry for `next_fetches`."""
-        retries = (slot.retry_at_s for slot in self._tried() if slot.progress is _Progress.RETRYING)
-        return min(self.poll_at_s, min(retries, default=_NEVER))
+        return min(self.poll_at_s, self.retry_at_s)
 
     @property
     def waiting_count(self) -> int:

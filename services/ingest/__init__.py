@@ -1,0 +1,1 @@
+"""Ingest: follows the playlists of streams, archives their segments, and tells of windows and gaps."""

@@ -1,0 +1,1 @@
+"""The outside things that ingest touches: its tables, and the folder for bodies that wait for the store."""

@@ -1,0 +1,48 @@
+"""What the bytes of a fetched segment are, judged before they are archived. Decryption comes before this."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Final, Literal
+
+from ingest.domain.ts import is_transport_stream, read_clock
+from shared.errors import RetryableError
+
+Container = Literal["mpegts", "fmp4"]
+EXTENSIONS: Final[dict[Container, str]] = {"mpegts": "ts", "fmp4": "m4s"}
+_BOXES: Final = frozenset({b"ftyp", b"styp", b"moof", b"sidx", b"emsg", b"prft", b"moov", b"mdat", b"free"})
+_LONGEST_FACTOR: Final = 4
+
+
+class NotMedia(RetryableError):
+    """Neither a transport stream nor fragmented MP4: an error page, a broken body, a wrong key."""
+
+    code: ClassVar[str] = "not_media"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MediaBody:
+    """Container of a segment, and what its own clock says; None where it says nothing."""
+
+    container: Container
+    pts_us: int | None = None
+    duration_us: int | None = None
+
+
+def container_of(body: bytes) -> Container:
+    """Raises NotMedia."""
+    if is_transport_stream(body):
+        return "mpegts"
+    if body[4:8] in _BOXES:
+        return "fmp4"
+    raise NotMedia(f"a body of {len(body)} bytes is neither MPEG-TS nor fragmented MP4")
+
+
+def examine(body: bytes, *, listed_us: int) -> MediaBody:
+    """Container and clock. A length that is absurd against the listed one is left out. Raises NotMedia."""
+    container = container_of(body)
+    clock = read_clock(body) if container == "mpegts" else None
+    if clock is None:
+        return MediaBody(container=container)
+    is_plausible = 0 < clock.duration_us <= _LONGEST_FACTOR * listed_us + 1_000_000
+    return MediaBody(
+        container=container, pts_us=clock.pts_us, duration_us=clock.duration_us if is_plausible else None
+    )

@@ -1,0 +1,275 @@
+"""What each action of the tracker leaves behind: rows, events, and the progress from which a successor goes on.
+
+A fold in the order of the actions, so whoever resumes makes the same rows and ids. It writes nothing itself.
+"""
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from ingest.domain.actions import CommitSegment, Cursor, Ended, Joined, Resumed, SegmentLost, Stalled
+from ingest.domain.media_body import Container
+from ingest.domain.timeline import PlacedSegment
+from ingest.domain.windows import ArchivedSegment, PlannerState, Window, WindowPlan, add_segment, close_run
+from ingest.domain.wording import explain
+from shared.events import (
+    Event,
+    Lane,
+    SegmentMissed,
+    SegmentReady,
+    SegmentRef,
+    Source,
+    StreamEnded,
+    StreamResumed,
+    StreamStalled,
+)
+from shared.ids import OrganizationId, Position, StreamId, WindowId, event_id, window_id
+
+
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """One run of one stream: what was asked for."""
+
+    stream_id: StreamId
+    organization_id: OrganizationId
+    run: int
+    lane: Lane
+    profile_key: str
+    source: Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """All that a successor needs. `is_finished_list`: the source was a whole recording when we joined it."""
+
+    cursor: Cursor = field(default_factory=Cursor)
+    planner: PlannerState = field(default_factory=PlannerState)
+    archived_us: int = 0
+    is_finished_list: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Primitives only; `from_json` reads them back."""
+        return {
+            "tracker": self.cursor.to_json(),
+            "windows": self.planner.to_json(),
+            "archived_us": self.archived_us,
+            "is_finished_list": self.is_finished_list,
+        }
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Progress":
+        """Inverse of `to_json`."""
+        return cls(
+            cursor=Cursor.from_json(document["tracker"]),
+            planner=PlannerState.from_json(document["windows"]),
+            archived_us=document["archived_us"],
+            is_finished_list=document["is_finished_list"],
+        )
+
+    @property
+    def first_open_position(self) -> int:
+        """The oldest stored segment that a later window may hold."""
+        tail = (*self.planner.reach, *self.planner.tail)
+        return tail[0].position if tail else self.cursor.timeline.segment_count
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredSegment:
+    """The object of a segment, as it lies in the archive."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+    container: Container
+    init_key: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentRow:
+    position: int
+    ref: SegmentRef
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowRow:
+    window_id: WindowId
+    window: Window
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapRow:
+    index: int
+    epoch: int
+    from_sequence: int
+    to_sequence: int
+    start_us: int
+    duration_us: int
+    cause: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """What one action writes, all in one transaction. `end_cause` is set in a run's last entry."""
+
+    progress: Progress
+    segment: SegmentRow | None = None
+    gap: GapRow | None = None
+    windows: tuple[WindowRow, ...] = ()
+    events: tuple[Event, ...] = ()
+    end_cause: str | None = None
+
+
+class Recorder:
+    """Folds actions of one run, from the progress and the open segments that the last owner left."""
+
+    def __init__(
+        self, stream: Followed, *, plan: WindowPlan, progress: Progress, open_segments: tuple[SegmentRow, ...]
+    ) -> None:
+        """`open_segments` are the stored ones from `progress.first_open_position` on."""
+        self._stream = stream
+        self._plan = plan
+        self._progress = progress
+        self._refs = {row.position: row.ref for row in open_segments}
+
+    @property
+    def progress(self) -> Progress:
+        """After the last action."""
+        return self._progress
+
+    def joined(self, action: Joined, *, is_finished_list: bool) -> Entry:
+        self._progress = replace(self._progress, is_finished_list=is_finished_list)
+        return self._entry(action.cursor)
+
+    def segment(self, action: CommitSegment, *, stored: StoredSegment, at: datetime) -> Entry:
+        """A segment is archived; the windows that it completes are told."""
+        ref = _ref(action, stored)
+        self._refs[action.placed.position] = ref
+        archived = ArchivedSegment.of(action.placed)
+        planner, windows = add_segment(self._progress.planner, segment=archived, plan=self._plan)
+        ready = self._ready(windows, at=at)
+        self._advance(planner, archived_us=action.placed.duration_us)
+        row = SegmentRow(position=action.placed.position, ref=ref)
+        return self._entry(action.cursor, segment=row, windows=self._rows(windows), events=ready)
+
+    def lost(self, action: SegmentLost, *, at: datetime) -> Entry:
+        """A gap; the open window ends before it."""
+        planner, windows = close_run(self._progress.planner, plan=self._plan)
+        ready = self._ready(windows, at=at)
+        self._advance(planner)
+        gap = GapRow(
+            index=action.placed.index,
+            epoch=action.epoch,
+            from_sequence=action.from_sequence,
+            to_sequence=action.to_sequence,
+            start_us=action.placed.start_us,
+            duration_us=action.placed.duration_us,
+            cause=str(action.cause),
+        )
+        events = (*ready, self._missed(gap, at=at))
+        return self._entry(action.cursor, gap=gap, windows=self._rows(windows), events=events)
+
+    def stalled(self, action: Stalled, *, at: datetime) -> Entry:
+        fields = self._fields(StreamStalled.name, action.index, at=at)
+        at_us = action.cursor.timeline.position_us
+        event = StreamStalled(**fields, index=action.index, at_us=at_us, cause=action.cause)
+        return self._entry(action.cursor, events=(event,))
+
+    def resumed(self, action: Resumed, *, at: datetime) -> Entry:
+        fields = self._fields(StreamResumed.name, action.index, at=at)
+        event = StreamResumed(**fields, index=action.index, at_us=action.cursor.timeline.position_us)
+        return self._entry(action.cursor, events=(event,))
+
+    def ended(self, action: Ended, *, at: datetime) -> Entry:
+        """The run is over: its last window, and the list of all there are."""
+        planner, windows = close_run(self._progress.planner, plan=self._plan)
+        ready = self._ready(windows, at=at)
+        self._advance(planner)
+        events = (*ready, self._ended(action, at=at))
+        cause = str(action.cause)
+        return self._entry(action.cursor, windows=self._rows(windows), events=events, end_cause=cause)
+
+    # -- pieces ----------------------------------------------------------------------------------------
+
+    def _advance(self, planner: PlannerState, *, archived_us: int = 0) -> None:
+        total_us = self._progress.archived_us + archived_us
+        self._progress = replace(self._progress, planner=planner, archived_us=total_us)
+
+    def _entry(self, cursor: Cursor, **written: Any) -> Entry:
+        self._progress = replace(self._progress, cursor=cursor)
+        oldest = self._progress.first_open_position
+        self._refs = {position: ref for position, ref in self._refs.items() if position >= oldest}
+        return Entry(progress=self._progress, **written)
+
+    def _fields(self, name: str, index: int, *, at: datetime) -> dict[str, Any]:
+        stream = self._stream
+        return {
+            "event_id": event_id(stream.stream_id, name, Position(stream.run, index)),
+            "organization_id": stream.organization_id,
+            "stream_id": stream.stream_id,
+            "occurred_at": at,
+            "lane": stream.lane,
+            "run": stream.run,
+        }
+
+    def _ready(self, windows: tuple[Window, ...], *, at: datetime) -> tuple[Event, ...]:
+        return tuple(self._segment_ready(window, at=at) for window in windows)
+
+    def _segment_ready(self, window: Window, *, at: datetime) -> SegmentReady:
+        refs = tuple(self._refs[n] for n in range(window.first_position, window.last_position + 1))
+        return SegmentReady(
+            **self._fields(SegmentReady.name, window.index, at=at),
+            index=window.index,
+            start_us=window.start_us,
+            end_us=window.end_us,
+            wall_at=refs[0].wall_at,
+            profile_key=self._stream.profile_key,
+            segments=refs,
+        )
+
+    def _missed(self, gap: GapRow, *, at: datetime) -> SegmentMissed:
+        return SegmentMissed(
+            **self._fields(SegmentMissed.name, gap.index, at=at),
+            index=gap.index,
+            from_us=gap.start_us,
+            to_us=gap.start_us + gap.duration_us,
+            epoch=gap.epoch,
+            from_sequence=gap.from_sequence,
+            to_sequence=gap.to_sequence,
+            cause=gap.cause,
+        )
+
+    def _ended(self, action: Ended, *, at: datetime) -> StreamEnded:
+        timeline, count = action.cursor.timeline, self._progress.planner.next_index
+        return StreamEnded(
+            **self._fields(StreamEnded.name, 0, at=at),
+            cause=str(action.cause),
+            detail=explain(action.cause, action.detail),
+            windows=tuple(self._window_id(index) for index in range(count)),
+            gap_indexes=tuple(range(timeline.gap_count)),
+            media_duration_us=self._progress.archived_us,
+            offered_us=timeline.position_us,
+            segments=timeline.segment_count,
+        )
+
+    def _window_id(self, index: int) -> WindowId:
+        return window_id(self._stream.stream_id, Position(self._stream.run, index))
+
+    def _rows(self, windows: tuple[Window, ...]) -> tuple[WindowRow, ...]:
+        return tuple(WindowRow(window_id=self._window_id(each.index), window=each) for each in windows)
+
+
+def _ref(action: CommitSegment, stored: StoredSegment) -> SegmentRef:
+    placed: PlacedSegment = action.placed
+    return SegmentRef(
+        key=stored.key,
+        epoch=action.epoch,
+        sequence=action.sequence,
+        start_us=placed.start_us,
+        duration_us=placed.duration_us,
+        size_bytes=stored.size_bytes,
+        sha256=stored.sha256,
+        container=stored.container,
+        init_key=stored.init_key,
+        discontinuity=bool(placed.break_before),
+        wall_at=placed.wall_at,
+    )

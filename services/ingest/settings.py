@@ -1,0 +1,42 @@
+"""Settings of ingest."""
+
+from pydantic import Field, model_validator
+
+from shared.settings import ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    capacity: int = Field(
+        default=200, ge=1, le=5000, description="Streams that this process follows at most."
+    )
+    lease_s: float = Field(default=6.0, gt=0, le=60, description="How long a stream stays held unrenewed.")
+    renew_s: float = Field(default=2.0, gt=0, description="How often held streams are renewed.")
+    target_height: int = Field(default=720, ge=1, description="Best variant that is taken, in lines.")
+    parallel_fetches: int = Field(
+        default=3, ge=1, le=16, description="Segments fetched at once for a stream."
+    )
+    windows_ahead: int = Field(
+        default=8, ge=1, description="Windows by which a recording is fetched ahead of its analysis."
+    )
+    window_s: float = Field(default=20.0, ge=10, le=30, description="Length of an analysis window.")
+    window_overlap_s: float = Field(default=4.0, ge=0, lt=10, description="Overlap of two windows.")
+    spool_folder: str = Field(
+        default="/tmp/tldr-ingest",  # noqa: S108
+        description="Where bodies wait for the object store; each process needs a folder of its own.",
+    )
+    spool_bytes: int = Field(default=2 * 1024**3, ge=0, description="Bound of that folder.")
+    spool_entries: int = Field(
+        default=300, ge=16, description="Segments of a stream that may wait for the database."
+    )
+    start_patience_s: float = Field(
+        default=60.0, gt=0, description="How long a playlist may be missing at first."
+    )
+    stall_s: float = Field(default=10.0, gt=0, description="Silence after which a stream counts as stalled.")
+    dead_after_s: float = Field(default=600.0, gt=0, description="Silence after which a stream is over.")
+    drain_s: float = Field(default=15.0, gt=0, description="How long is drained after a stop.")
+
+    @model_validator(mode="after")
+    def _renewed_in_time(self) -> "IngestSettings":
+        if self.renew_s * 2 > self.lease_s:
+            raise ValueError("RENEW_S must be at most half of LEASE_S")
+        return self

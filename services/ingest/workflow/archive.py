@@ -1,0 +1,103 @@
+"""Bodies into the archive: the object store, or the local spool while that is away. Rows come after, not here."""
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from ingest.domain.media_body import EXTENSIONS, MediaBody
+from ingest.domain.recorder import Followed, StoredSegment
+from ingest.workflow.ports import Spool
+from shared import keys
+from shared.object_store import ObjectStore, StoreUnavailable
+
+log = structlog.get_logger()
+
+INIT_EXTENSION = "init.mp4"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """A body in the spool and the key under which it must be stored before its row is committed."""
+
+    key: str
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A segment that is safe; `waiting` is what the store still lacks of it."""
+
+    segment: StoredSegment
+    waiting: tuple[Waiting, ...] = ()
+
+
+class Archive:
+    """Stores under the content's hash, so that storing twice is storing once."""
+
+    def __init__(self, store: ObjectStore, spool: Spool) -> None:
+        self._store = store
+        self._spool = spool
+
+    async def keep(
+        self,
+        stream: Followed,
+        *,
+        epoch: int,
+        sequence: int,
+        body: bytes,
+        media: MediaBody,
+        init: bytes | None,
+    ) -> Kept:
+        """Raises SpoolFull when the body can be put nowhere."""
+        digest = await asyncio.to_thread(_sha256, body)
+        key = _key(stream, epoch, sequence, sha256=digest, extension=EXTENSIONS[media.container])
+        waiting = await self._put(key, body)
+        init_key, init_waiting = await self._put_init(stream, epoch, init)
+        segment = StoredSegment(
+            key=key, size_bytes=len(body), sha256=digest, container=media.container, init_key=init_key
+        )
+        return Kept(segment=segment, waiting=(*waiting, *init_waiting))
+
+    async def deliver(self, waiting: Sequence[Waiting]) -> None:
+        """Bring spooled bodies to the store. Raises StoreUnavailable; done as often as wanted."""
+        for each in waiting:
+            if await asyncio.to_thread(each.path.exists):
+                await self._store.put_file(each.key, each.path)
+                await self._spool.drop(each.path)
+
+    async def _put_init(
+        self, stream: Followed, epoch: int, init: bytes | None
+    ) -> tuple[str | None, tuple[Waiting, ...]]:
+        """An init section is stored under sequence 0: the same one has the same key, whoever resumes."""
+        if init is None:
+            return None, ()
+        key = _key(stream, epoch, 0, sha256=_sha256(init), extension=INIT_EXTENSION)
+        return key, await self._put(key, init)
+
+    async def _put(self, key: str, body: bytes) -> tuple[Waiting, ...]:
+        try:
+            await self._store.put(key, body)
+        except StoreUnavailable as error:
+            log.warning("object_store_away", key=key, reason=str(error))
+            return (Waiting(key=key, path=await self._spool.keep(body)),)
+        return ()
+
+
+def _key(stream: Followed, epoch: int, sequence: int, *, sha256: str, extension: str) -> str:
+    return keys.archive_segment(
+        stream.organization_id,
+        stream.stream_id,
+        run=stream.run,
+        epoch=epoch,
+        sequence=sequence,
+        sha256=sha256,
+        extension=extension,
+    )
+
+
+def _sha256(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()

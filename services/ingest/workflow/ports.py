@@ -1,0 +1,110 @@
+"""What the workflows of ingest need of the outside, and the values that pass between."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+from sqlmodel.ext.asyncio.session import AsyncSession
+
+from ingest.domain.recorder import Entry, Followed, Progress, SegmentRow
+from shared.errors import RetryableError
+from shared.events import StreamOffline, StreamOnline
+from shared.http_client import Limits, Response
+from shared.ids import OrganizationId, StreamId
+
+
+class LeaseLost(RetryableError):
+    """Another replica holds the stream by now, or the stream is over: whatever is pending here is void."""
+
+    code: ClassVar[str] = "lease_lost"
+
+
+class SpoolFull(RetryableError):
+    """The object store is away and the local folder has no room for another body."""
+
+    code: ClassVar[str] = "spool_full"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """A held stream. `fence` is unique among all leases ever given."""
+
+    stream_id: StreamId
+    organization_id: OrganizationId
+    run: int
+    fence: int
+    is_offline: bool = False
+    analysed_windows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A stream as its last owner left it; `open_segments` are what later windows may hold."""
+
+    stream: Followed
+    progress: Progress
+    open_segments: tuple[SegmentRow, ...]
+
+
+class Http(Protocol):
+    """The part of `SafeHttpClient` that ingest uses; errors as there."""
+
+    async def get(
+        self,
+        url: str,
+        *,
+        limits: Limits,
+        headers: Mapping[str, str] | None = None,
+        byte_range: tuple[int, int] | None = None,
+    ) -> Response: ...
+
+
+class Leases(Protocol):
+    """Who follows what; the clock is the database's. Every method raises DatabaseUnavailable."""
+
+    async def claim(self, owner: str, *, limit: int, lease_s: float) -> tuple[Lease, ...]:
+        """Take up to `limit` streams that nobody holds."""
+        ...
+
+    async def renew(self, owner: str, *, fences: Sequence[int], lease_s: float) -> tuple[Lease, ...]:
+        """Prolong; what is missing in the answer is lost."""
+        ...
+
+    async def release(self, owner: str, *, fences: Sequence[int]) -> None:
+        """Give back at once."""
+        ...
+
+
+class Journal(Protocol):
+    """The durable side of a run. Every method raises DatabaseUnavailable."""
+
+    async def open(self, lease: Lease) -> Opened | None:
+        """None when there is nothing to follow: the stream is over."""
+        ...
+
+    async def commit(self, lease: Lease, entries: Sequence[Entry]) -> None:
+        """Write the entries in one transaction under the fence. Raises LeaseLost, and then wrote nothing."""
+        ...
+
+
+class Register(Protocol):
+    """Which streams shall be followed; works in the transaction of an event handler."""
+
+    async def add(self, session: AsyncSession, event: StreamOnline) -> None: ...
+
+    async def set_offline(self, session: AsyncSession, event: StreamOffline) -> None: ...
+
+    async def close(self, session: AsyncSession, stream_id: StreamId) -> None: ...
+
+    async def count_analysed(self, session: AsyncSession, stream_id: StreamId, *, run: int) -> None: ...
+
+
+class Spool(Protocol):
+    """Bodies on the local disk, bounded in bytes, while the object store is away."""
+
+    async def keep(self, body: bytes) -> Path:
+        """Raises SpoolFull."""
+        ...
+
+    async def drop(self, path: Path) -> None: ...
