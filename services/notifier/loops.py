@@ -27,6 +27,7 @@ class Courier:
         self._wake = wake
         self._concurrency = concurrency
         self._running: dict[asyncio.Task[Result], Claim] = {}
+        self._claiming: asyncio.Task[None] | None = None
 
     def loop(self) -> Loop:
         return Loop("deliveries", self.turn, pause_s=POLL_S, wake=self._wake)
@@ -41,12 +42,15 @@ class Courier:
         await self._record_ended()
         free = self._concurrency - len(self._running)
         if free > 0:
-            for claim in await self._deliveries.claim(at_most=free):
-                self._start(claim)
+            # Shielded: a claim that is cancelled on its way back would hold its leases until they expire.
+            self._claiming = asyncio.create_task(self._claim(at_most=free))
+            await asyncio.shield(self._claiming)
         return False
 
     async def stop(self, *, grace_s: float) -> None:
         """Let attempts end for a while, cancel and give back the others, record what there is."""
+        if self._claiming is not None:
+            await asyncio.gather(self._claiming, return_exceptions=True)
         if self._running:
             await asyncio.wait(self._running, timeout=grace_s)
         late = [task for task in self._running if not task.done()]
@@ -59,6 +63,10 @@ class Courier:
             await self._record_ended()
         except DatabaseUnavailable as error:
             log.warning("leases_left_to_expire", reason=str(error), deliveries=len(late))
+
+    async def _claim(self, *, at_most: int) -> None:
+        for claim in await self._deliveries.claim(at_most=at_most):
+            self._start(claim)
 
     def _start(self, claim: Claim) -> None:
         task = asyncio.create_task(self._deliveries.attempt(claim), name=claim.delivery_id)

@@ -7,13 +7,13 @@ from typing import Any
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlmodel.ext.asyncio.session import AsyncSession
 
 from notifier.domain.delivery import Claim, Endpoint, Result, State
 from notifier.domain.health import Health, health_after
 from notifier.domain.report import report_of
 from shared.clock import Clock
 from shared.database import Database, set_tenant
+from shared.events import DeliveryFinished
 from shared.ids import DeliveryId, EndpointId, OrganizationId, PublicEventId, StreamId
 from shared.outbox import Outbox
 
@@ -61,27 +61,18 @@ class PostgresLedger:
         return tuple(claims)
 
     async def record(self, results: Sequence[Result]) -> None:
+        """Write each tenant's results under its own name; what ended is reported in the same transaction."""
+        reports: list[DeliveryFinished] = []
         async with self._database.transaction() as session:
+            connection = await session.connection()
             for organization_id, own in _by_organization(results).items():
                 await set_tenant(session, organization_id)
-                await self._record(session, organization_id, own)
+                ended = _ended(own, written=await _finish(connection, own))
+                await _record_health(connection, [result for result in own if _touches_health(result)])
+                if ended:
+                    reports.append(report_of(ended, organization_id=organization_id, at=self._clock()))
+            await self._outbox.emit(session, reports)
         self._outbox.wake.set()
-
-    async def _record(
-        self, session: AsyncSession, organization_id: OrganizationId, results: Sequence[Result]
-    ) -> None:
-        connection = await session.connection()
-        rows = await connection.execute(_FINISH, {"rows": json.dumps([_line(result) for result in results])})
-        written = {row.delivery_id for row in rows}
-        ended = [
-            result
-            for result in results
-            if result.claim.delivery_id in written and result.verdict.state is not State.PENDING
-        ]
-        if ended:
-            report = report_of(ended, organization_id=organization_id, at=self._clock())
-            await self._outbox.emit(session, [report])
-        await _record_health(connection, [result for result in results if _touches_health(result)])
 
     async def release(self, claims: Sequence[Claim]) -> None:
         by_organization: dict[OrganizationId, list[dict[str, Any]]] = defaultdict(list)
@@ -100,6 +91,24 @@ class PostgresLedger:
             connection = await session.connection()
             forgotten = (await connection.execute(_FORGET, parameters)).scalar_one()
         return int(forgotten) == FORGET_BATCH
+
+
+def _ended(results: Sequence[Result], *, written: frozenset[str]) -> list[Result]:
+    return [
+        result
+        for result in results
+        if result.claim.delivery_id in written and result.verdict.state is not State.PENDING
+    ]
+
+
+async def _finish(connection: AsyncConnection, results: Sequence[Result]) -> frozenset[str]:
+    """Log the attempts and write the states; answers the deliveries whose lease was still ours."""
+    parameters = {
+        "rows": json.dumps([_line(result) for result in results]),
+        "delivery_ids": [result.claim.delivery_id for result in results],
+    }
+    rows = await connection.execute(_FINISH, parameters)
+    return frozenset(row.delivery_id for row in rows)
 
 
 async def _record_health(connection: AsyncConnection, results: Sequence[Result]) -> None:
@@ -157,6 +166,8 @@ def _line(result: Result) -> dict[str, Any]:
     return {
         "delivery_id": claim.delivery_id,
         "fence": claim.fence,
+        "organization_id": claim.organization_id,
+        "endpoint_id": claim.endpoint.endpoint_id,
         "state": verdict.state.value,
         "attempts": result.attempts,
         "delay_s": verdict.delay_s,
@@ -214,14 +225,15 @@ _FINISH = text(
     """
     WITH result AS (
         SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS one (
-            delivery_id text, fence bigint, state text, attempts integer, delay_s double precision, code text,
-            reason text, at timestamptz, duration_ms integer, status integer, answer text)
+            delivery_id text, fence bigint, organization_id text, endpoint_id text, state text,
+            attempts integer, delay_s double precision, code text, reason text, at timestamptz,
+            duration_ms integer, status integer, answer text)
     ), logged AS (
         INSERT INTO attempts (delivery_id, fence, organization_id, endpoint_id, attempt, at, duration_ms,
                               status, code, reason, answer)
-        SELECT d.delivery_id, r.fence, d.organization_id, d.endpoint_id, r.attempts, r.at, r.duration_ms,
-               r.status, r.code, r.reason, r.answer
-        FROM result AS r JOIN deliveries AS d USING (delivery_id) WHERE r.at IS NOT NULL
+        SELECT delivery_id, fence, organization_id, endpoint_id, attempts, at, duration_ms, status, code,
+               reason, answer
+        FROM result WHERE at IS NOT NULL
         ON CONFLICT DO NOTHING
     )
     UPDATE deliveries AS d
@@ -230,7 +242,8 @@ _FINISH = text(
         status = coalesce(r.status, d.status), error = concat_ws(': ', r.code, r.reason),
         finished_at = CASE WHEN r.state = 'pending' THEN NULL ELSE now() END
     FROM result AS r
-    WHERE d.delivery_id = r.delivery_id AND d.fence = r.fence AND d.state = 'pending'
+    WHERE d.delivery_id = ANY(CAST(:delivery_ids AS text[]))
+      AND d.delivery_id = r.delivery_id AND d.fence = r.fence AND d.state = 'pending'
     RETURNING d.delivery_id
     """
 )

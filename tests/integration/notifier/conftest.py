@@ -156,10 +156,27 @@ def customers() -> Customers:
 
 
 @pytest.fixture
-async def notifier(notifier_url: tuple[str, str], customers: Customers) -> AsyncIterator[Notifier]:
-    admin_url, url = notifier_url
-    admin = await asyncpg.connect(admin_url, server_settings={"search_path": "notifier"})
-    await admin.execute("TRUNCATE endpoints, deliveries, attempts, outbox, inbox")
+async def admin(notifier_url: tuple[str, str]) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """The superuser, in a database without rows."""
+    connection = await asyncpg.connect(notifier_url[0], server_settings={"search_path": "notifier"})
+    await connection.execute("TRUNCATE endpoints, deliveries, attempts, outbox, inbox")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def service_database_url(
+    notifier_url: tuple[str, str], admin: "asyncpg.Connection[asyncpg.Record]"
+) -> str:
+    """The address that the service itself is given, of a database without rows."""
+    return notifier_url[1]
+
+
+@pytest.fixture
+async def notifier(
+    service_database_url: str, admin: "asyncpg.Connection[asyncpg.Record]", customers: Customers
+) -> AsyncIterator[Notifier]:
+    url = service_database_url
     database, outbox, wake = Database(url, schema="notifier"), Outbox("notifier"), asyncio.Event()
     ledger = PostgresLedger(
         database, outbox=outbox, clock=utc_now, endpoint_concurrency=4, suspect_concurrency=8
@@ -178,4 +195,3 @@ async def notifier(notifier_url: tuple[str, str], customers: Customers) -> Async
         yield Notifier(database, outbox, notifications, ledger, courier, wake, admin)
         await courier.stop(grace_s=0)
     await database.close()
-    await admin.close()

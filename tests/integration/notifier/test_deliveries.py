@@ -204,6 +204,21 @@ async def test_an_endpoint_that_is_slow_to_answer_gets_no_second_attempt_beside_
         assert len(hanging.received) == 2
 
 
+async def test_failing_endpoints_together_leave_half_of_the_slots_to_the_others(
+    notifier: Notifier, customers: Customers, receiver: WebhookReceiver
+) -> None:
+    failing = [EndpointId(f"whk_failing{n}") for n in range(12)]
+    await notifier.take(*(customers.endpoint(receiver.url, endpoint_id=one) for one in failing))
+    await notifier.take(*(customers.notification(endpoint_id=one) for one in failing))
+    await notifier.admin.execute("UPDATE endpoints SET failures = 1, failing_since = now()")
+    await notifier.take(customers.endpoint(receiver.url), customers.notification())
+    claims = await notifier.ledger.claim(at_most=16)
+    claimed = [claim.endpoint.endpoint_id for claim in claims]
+    assert ENDPOINT in claimed
+    assert len(claimed) == 8 + 1
+    assert await notifier.ledger.claim(at_most=16) == ()
+
+
 async def test_first_attempts_follow_the_streams_order(
     notifier: Notifier, customers: Customers, receiver: WebhookReceiver
 ) -> None:

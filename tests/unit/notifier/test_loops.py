@@ -85,3 +85,27 @@ async def test_at_the_end_running_attempts_finish_and_late_ones_are_given_back()
     await courier.stop(grace_s=0)
     assert [one.delivery_id for one in stand.ledger.released] == ["whd_0"]
     assert (stand.ledger.recorded, courier.in_flight) == ([], 0)
+
+
+class SlowLedger(FakeLedger):
+    """Hands out claims only after `gate`."""
+
+    gate: asyncio.Event
+    asked: asyncio.Event
+
+    async def claim(self, *, at_most: int) -> tuple[Claim, ...]:
+        self.asked.set()
+        await self.gate.wait()
+        return await super().claim(at_most=at_most)
+
+
+async def test_a_turn_that_is_cancelled_while_it_claims_strands_no_lease() -> None:
+    ledger = SlowLedger(claims(1))
+    ledger.gate, ledger.asked = asyncio.Event(), asyncio.Event()
+    courier = Stand(ledger).courier()
+    turn = asyncio.create_task(courier.turn())
+    await asyncio.wait_for(ledger.asked.wait(), 5)
+    turn.cancel()
+    ledger.gate.set()
+    await courier.stop(grace_s=5)
+    assert [result.verdict.state for result in ledger.recorded] == [State.DELIVERED]

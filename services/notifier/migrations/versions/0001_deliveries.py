@@ -75,6 +75,8 @@ _INDEXES = (
 # heads: of each stream and endpoint the earliest notification that was never tried (skip scan), so the first
 # attempt of one comes after the first attempt of those before it. A suspect endpoint (failing, or slow right
 # now) gets one slot, and all suspects together get `suspect_slots`: the rest stays free for the healthy.
+# `LIMIT 16` is the most that `endpoint_slots` may be; as a constant it lets the planner count on few rows, and
+# `LIMIT 1` keeps it at the primary key of endpoints.
 _CLAIM = """
 WITH RECURSIVE heads AS (
     (SELECT delivery_id, endpoint_id, stream_id, endpoint_version, due_at
@@ -98,18 +100,20 @@ WITH RECURSIVE heads AS (
     SELECT due.* FROM retrying CROSS JOIN LATERAL
         (SELECT delivery_id, endpoint_id, endpoint_version, due_at FROM deliveries
          WHERE endpoint_id = retrying.endpoint_id AND state = 'pending' AND attempts > 0 AND due_at <= now()
-         ORDER BY due_at LIMIT endpoint_slots) AS due
+         ORDER BY due_at LIMIT 16) AS due
 ), flights AS (
     SELECT endpoint_id, count(*) AS busy,
            bool_or(lease_until < now() + make_interval(secs => lease_s - slow_s)) AS slow
     FROM deliveries WHERE lease_until > now() GROUP BY endpoint_id
-), standing AS (
-    SELECT endpoint_id, version, active AND refusal IS NULL AS open, paused_until, failures,
-           coalesce(busy, 0) AS busy, failures > 0 OR coalesce(slow, false) AS suspect
-    FROM endpoints LEFT JOIN flights USING (endpoint_id)
 ), due AS (
     SELECT delivery_id, endpoint_id, endpoint_version, due_at FROM heads WHERE due_at <= now()
     UNION ALL SELECT delivery_id, endpoint_id, endpoint_version, due_at FROM retries
+), standing AS (
+    SELECT concerned.endpoint_id, version, active AND refusal IS NULL AS open, paused_until, failures,
+           coalesce(busy, 0) AS busy, failures > 0 OR coalesce(slow, false) AS suspect
+    FROM (SELECT endpoint_id FROM due UNION SELECT endpoint_id FROM flights) AS concerned
+    CROSS JOIN LATERAL (SELECT * FROM endpoints WHERE endpoint_id = concerned.endpoint_id LIMIT 1) AS known
+    LEFT JOIN flights ON flights.endpoint_id = concerned.endpoint_id
 ), ranked AS (
     SELECT delivery_id, due_at, open AND suspect AS suspect,
            busy + row_number() OVER (PARTITION BY endpoint_id ORDER BY due_at, delivery_id) AS slot,
