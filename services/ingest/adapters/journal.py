@@ -34,34 +34,34 @@ class PostgresJournal:
         return Opened(stream=_followed(row), progress=progress, open_segments=segments)
 
     async def commit(self, lease: Lease, entries: Sequence[Entry]) -> None:
-        key = {"stream_id": lease.stream_id, "run": lease.run}
+        key = {"stream_id": lease.stream_id, "run": lease.run, "organization_id": lease.organization_id}
+        held = key | {"fence": lease.fence}
         async with self._database.transaction(lease.organization_id) as session:
             connection = await session.connection()
-            held = await connection.execute(_FENCE, key | {"fence": lease.fence})
-            if held.first() is None:
+            saved = await connection.execute(_SAVE, held | _saved_values(entries))
+            if saved.first() is None:
                 raise LeaseLost(f"{lease.stream_id}: fence {lease.fence} is not the lease's any more")
-            await _write_rows(connection, key | {"organization_id": lease.organization_id}, entries)
+            await _write_rare_rows(connection, key, entries)
             await self._outbox.emit(session, [event for entry in entries for event in entry.events])
-            await _save(connection, key | {"fence": lease.fence}, entries[-1])
+            if entries[-1].end_cause is not None:
+                await connection.execute(_END, key | {"cause": entries[-1].end_cause})
+                await connection.execute(_DROP_LEASE, held)
         self._outbox.wake.set()
 
 
-async def _write_rows(connection: AsyncConnection, key: dict[str, Any], entries: Sequence[Entry]) -> None:
-    segments = [key | _segment_values(entry.segment) for entry in entries if entry.segment]
+def _saved_values(entries: Sequence[Entry]) -> dict[str, str]:
+    rows = [_segment_values(entry.segment) for entry in entries if entry.segment]
+    return {"segments": json.dumps(rows), "progress": json.dumps(entries[-1].progress.to_json())}
+
+
+async def _write_rare_rows(
+    connection: AsyncConnection, key: dict[str, Any], entries: Sequence[Entry]
+) -> None:
     windows = [key | _window_values(row) for entry in entries for row in entry.windows]
     gaps = [key | _gap_values(entry.gap) for entry in entries if entry.gap]
-    for statement, rows in ((_SEGMENT, segments), (_WINDOW, windows), (_GAP, gaps)):
+    for statement, rows in ((_WINDOW, windows), (_GAP, gaps)):
         if rows:
             await connection.execute(statement, rows)
-
-
-async def _save(connection: AsyncConnection, key: dict[str, Any], last: Entry) -> None:
-    progress = json.dumps(last.progress.to_json())
-    if last.end_cause is None:
-        await connection.execute(_PROGRESS, key | {"progress": progress})
-        return
-    await connection.execute(_END, key | {"progress": progress, "cause": last.end_cause})
-    await connection.execute(_DROP_LEASE, key)
 
 
 def _followed(row: Row[Any]) -> Followed:
@@ -81,7 +81,7 @@ def _segment(row: Row[Any]) -> SegmentRow:
 
 
 def _segment_values(row: SegmentRow) -> dict[str, Any]:
-    return row.ref.model_dump() | {"position": row.position}
+    return row.ref.model_dump(mode="json") | {"position": row.position}
 
 
 def _window_values(row: WindowRow) -> dict[str, Any]:
@@ -118,25 +118,28 @@ _TAIL = text(
     "WHERE stream_id = :stream_id AND run = :run AND position >= :position ORDER BY position"
 )
 _HELD = "stream_id = :stream_id AND run = :run AND fence = :fence"
-_FENCE = text(f"SELECT 1 FROM leases WHERE {_HELD} FOR UPDATE")  # noqa: S608
 _DROP_LEASE = text(f"DELETE FROM leases WHERE {_HELD}")  # noqa: S608
-_PROGRESS = text(
-    "UPDATE followed SET progress = CAST(:progress AS jsonb), updated_at = now() "
-    "WHERE stream_id = :stream_id AND run = :run"
+# What every segment writes, in one round trip. The answer to a commit can be lost with the connection: then all
+# of it is written once more, so rows that are there already change nothing.
+_SAVE = text(
+    f"""
+    WITH held AS (SELECT 1 FROM leases WHERE {_HELD} FOR UPDATE),
+    archived AS (
+        INSERT INTO segments (stream_id, run, organization_id, epoch, sequence, position, start_us,
+            duration_us, wall_at, key, size_bytes, sha256, container, init_key, discontinuity)
+        SELECT :stream_id, :run, :organization_id, row.*
+        FROM held, jsonb_to_recordset(CAST(:segments AS jsonb)) AS row (epoch integer, sequence bigint,
+            position integer, start_us bigint, duration_us bigint, wall_at timestamptz, key text,
+            size_bytes bigint, sha256 text, container text, init_key text, discontinuity boolean)
+        ON CONFLICT DO NOTHING
+    )
+    UPDATE followed SET progress = CAST(:progress AS jsonb), updated_at = now()
+    FROM held WHERE stream_id = :stream_id AND run = :run RETURNING run
+    """  # noqa: S608
 )
 _END = text(
-    "UPDATE followed SET progress = CAST(:progress AS jsonb), updated_at = now(), ended_at = now(), "
-    "state = 'ended', cause = :cause WHERE stream_id = :stream_id AND run = :run"
-)
-# The answer to a commit can be lost with the connection: then all of it is written once more.
-_SEGMENT = text(
-    """
-    INSERT INTO segments (stream_id, run, epoch, sequence, organization_id, position, start_us, duration_us,
-        wall_at, key, size_bytes, sha256, container, init_key, discontinuity)
-    VALUES (:stream_id, :run, :epoch, :sequence, :organization_id, :position, :start_us, :duration_us,
-        :wall_at, :key, :size_bytes, :sha256, :container, :init_key, :discontinuity)
-    ON CONFLICT DO NOTHING
-    """
+    "UPDATE followed SET ended_at = now(), state = 'ended', cause = :cause "
+    "WHERE stream_id = :stream_id AND run = :run"
 )
 _WINDOW = text(
     """

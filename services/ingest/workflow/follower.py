@@ -176,7 +176,7 @@ class Follower:
         """At once for fresh addresses, also when the tracker reads no more playlists for their segments."""
         if self._polling is not None:
             return float("inf")
-        return self._now_s() if self._wants_addresses else self._tracker.poll_at_s
+        return -float("inf") if self._wants_addresses else self._tracker.poll_at_s
 
     def _start_poll(self, group: asyncio.TaskGroup) -> None:
         self._wants_addresses = False

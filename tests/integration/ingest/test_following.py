@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -35,8 +35,11 @@ from shared.events import (
     Event,
     Lane,
     SegmentAnalyzed,
+    SegmentMissed,
+    SegmentReady,
     Source,
     StreamClosed,
+    StreamEnded,
     StreamOffline,
     StreamOnline,
     Verdict,
@@ -53,7 +56,7 @@ from tests.conftest import Installation
 pytestmark = pytest.mark.needs_ffmpeg
 
 KEYRING = Keyring([generate_key()])
-SPEED = 12.0
+SPEED = 20.0
 POLICY = FollowerPolicy(
     tracker=TrackerPolicy(start_patience_s=1.0, drain_floor_s=0.5, drain_targets=0.3, stall_floor_s=5)
 )
@@ -162,10 +165,8 @@ class Bench:
 
 
 async def turn(replica: Followers) -> None:
-    try:
+    with suppress(DatabaseUnavailable):
         await replica.turn()
-    except DatabaseUnavailable:
-        pass
     await asyncio.sleep(0.05)
 
 
@@ -196,7 +197,7 @@ async def assert_whole(bench: Bench, origin: HlsOrigin) -> None:
     rows = await bench.rows(STARTS)
     assert list(range(len(origin.window.segments))) == [sequence for sequence, _, _ in rows]
     assert all(after[1] == before[1] + before[2] for before, after in pairwise(rows))
-    ready, (ended,) = await bench.events(SegmentReadyEvent), await bench.events(EndedEvent)
+    ready, (ended,) = await bench.events(SegmentReady), await bench.events(StreamEnded)
     assert list(range(len(ready))) == [event.index for event in ready]
     told = {ref.sequence for event in ready for ref in event.segments}
     assert set(range(len(rows))) == told
@@ -208,18 +209,13 @@ async def assert_whole(bench: Bench, origin: HlsOrigin) -> None:
     assert (len(rows), sum(row[2] for row in rows)) == (ended.segments, ended.media_duration_us)
 
 
-from shared.events import SegmentMissed as MissedEvent  # noqa: E402
-from shared.events import SegmentReady as SegmentReadyEvent  # noqa: E402
-from shared.events import StreamEnded as EndedEvent  # noqa: E402
-
-
 async def test_a_live_stream_is_archived_whole_and_ends(installation: Installation, film: Path) -> None:
     async with live(film) as origin, bench_for(installation, origin) as bench:
         await bench.handle(bench.intake.on_stream_online, online(origin.url))
         origin.go_live()
         await bench.until_ended(bench.replica("a"))
         await assert_whole(bench, origin)
-        (ended,) = await bench.events(EndedEvent)
+        (ended,) = await bench.events(StreamEnded)
         assert (EndCause.ENDLIST, 60_000_000, ()) == (ended.cause, ended.offered_us, ended.gap_indexes)
         assert [] == await bench.rows("SELECT * FROM ingest.leases")
         for key, size, digest in await bench.rows("SELECT key, size_bytes, sha256 FROM ingest.segments"):
@@ -305,10 +301,10 @@ async def test_a_segment_that_is_never_there_becomes_a_gap(installation: Install
         await bench.handle(bench.intake.on_stream_online, online(origin.url))
         origin.go_live()
         await bench.until_ended(bench.replica("a"))
-        (gap,) = await bench.events(MissedEvent)
+        (gap,) = await bench.events(SegmentMissed)
         assert (10, 10, "not_found") == (gap.from_sequence, gap.to_sequence, gap.cause)
         assert (20_000_000, 22_000_000) == (gap.from_us, gap.to_us)
-        (ended,) = await bench.events(EndedEvent)
+        (ended,) = await bench.events(StreamEnded)
         assert ((0,), 58_000_000, 60_000_000) == (
             ended.gap_indexes,
             ended.media_duration_us,
@@ -316,7 +312,7 @@ async def test_a_segment_that_is_never_there_becomes_a_gap(installation: Install
         )
         assert all(
             not (event.start_us < gap.to_us and event.end_us > gap.from_us)
-            for event in await bench.events(SegmentReadyEvent)
+            for event in await bench.events(SegmentReady)
         )
 
 
@@ -328,7 +324,7 @@ async def test_an_offline_that_comes_first_still_ends_the_stream(
         await bench.handle(bench.intake.on_stream_online, online(origin.url))
         origin.go_live()
         await bench.until_ended(bench.replica("a"))
-        (ended,) = await bench.events(EndedEvent)
+        (ended,) = await bench.events(StreamEnded)
         assert (EndCause.STOPPED, True) == (ended.cause, ended.segments > 0)
 
 
@@ -348,7 +344,7 @@ async def test_a_closed_stream_is_dropped_and_publishes_nothing_more(
         assert before == await bench.value("SELECT count(*) FROM ingest.segments")
         assert ("closed", []) == (
             await bench.value("SELECT state FROM ingest.followed"),
-            await bench.events(EndedEvent),
+            await bench.events(StreamEnded),
         )
 
 

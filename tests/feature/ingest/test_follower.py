@@ -1,0 +1,346 @@
+"""The follower on scripted sources: what is archived, what becomes a gap, and why a run ends."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES128
+from cryptography.hazmat.primitives.ciphers.modes import CBC
+from cryptography.hazmat.primitives.padding import PKCS7
+
+from ingest.adapters.spool import FolderSpool
+from ingest.domain.policy import TrackerPolicy
+from ingest.domain.recorder import Followed
+from ingest.workflow.archive import Archive
+from ingest.workflow.follower import Follower, FollowerPolicy
+from ingest.workflow.ports import Lease, LeaseLost
+from ingest.workflow.source import HlsSource
+from sandbox.live_window import LiveSegment, LiveWindow
+from shared.addresses import BlockedAddress
+from shared.clock import utc_now
+from shared.events import Lane, SegmentMissed, SegmentReady, Source, StreamEnded
+from shared.object_store import FolderObjectStore, Stored, StoreUnavailable
+from tests.builders import ORGANIZATION, STREAM
+from tests.fakes.ingest.http import Answer, FakeHttp
+from tests.fakes.ingest.journal import FakeJournal
+from tests.fakes.ingest.media import ts_segment
+
+BASE = "https://cdn.example/live"
+URL = f"{BASE}/stream.m3u8"
+MASTER = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nv.m3u8?t={token}\n"
+SEGMENT_US = 2_000_000
+SPEED = 100.0
+POLICY = FollowerPolicy(tracker=TrackerPolicy().scaled(speed=SPEED))
+FOLLOWED = Followed(
+    stream_id=STREAM,
+    organization_id=ORGANIZATION,
+    run=0,
+    lane=Lane.LIVE,
+    profile_key="profiles/0.json",
+    source=Source(sealed_url="x", display_url="x"),
+)
+LEASE = Lease(stream_id=STREAM, organization_id=ORGANIZATION, run=0, fence=1)
+
+
+class FlakyStore(FolderObjectStore):
+    is_away = False
+
+    async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+        self._check()
+        return await super().put(key, body, content_type=content_type)
+
+    async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
+        self._check()
+        return await super().put_file(key, path, content_type=content_type)
+
+    def _check(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("away")
+
+
+def window(count: int = 15, **changes: object) -> LiveWindow:
+    segments = tuple(LiveSegment(f"{n:03}.ts", n * SEGMENT_US, SEGMENT_US) for n in range(count))
+    return LiveWindow(segments, **({"speed": SPEED, "window": 5} | changes))  # type: ignore[arg-type]
+
+
+@dataclass
+class Stage:
+    """A source that is live from the first request on, and all that a follower needs."""
+
+    folder: Path
+    live: LiveWindow = field(default_factory=window)
+    http: FakeHttp = field(default_factory=FakeHttp)
+    journal: FakeJournal = field(default_factory=lambda: FakeJournal(FOLLOWED))
+    spool_bytes: int = 10**9
+    rewrite: Callable[[str], str] = str
+    began_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.store = FlakyStore(
+            self.folder / "objects", public_base_url="http://x", signing_secret="s" * 32, clock=utc_now
+        )
+        self.http.pages[URL] = self.playlist
+        for each in self.live.segments:
+            self.http.pages[f"{BASE}/{each.uri}"] = ts_segment(each.start_us, each.duration_us)
+
+    def playlist(self) -> Answer:
+        self.began_s = self.began_s or monotonic()
+        elapsed_s = monotonic() - self.began_s + 0.05
+        text = self.live.playlist(elapsed_s, went_live_at=datetime(2026, 1, 1, tzinfo=UTC))
+        return self.rewrite(text).encode()
+
+    async def follower(self, *, lease: Lease = LEASE, policy: FollowerPolicy = POLICY) -> Follower:
+        spool = self.folder / "spool"
+        spool.mkdir(exist_ok=True)
+        return Follower(
+            await self.journal.open(lease),
+            lease,
+            source=HlsSource(self.http, URL, headers={"X-Token": "t"}, target_height=720),
+            archive=Archive(self.store, FolderSpool(spool, limit_bytes=self.spool_bytes)),
+            journal=self.journal,
+            policy=policy,
+            clock=utc_now,
+        )
+
+    async def run(self, *, policy: FollowerPolicy = POLICY) -> StreamEnded:
+        await asyncio.wait_for((await self.follower(policy=policy)).run(), 20)
+        (ended,) = self.of(StreamEnded)
+        assert isinstance(ended, StreamEnded)
+        return ended
+
+    def of(self, model: type) -> list:  # type: ignore[type-arg]
+        return [event for event in self.journal.events if isinstance(event, model)]
+
+    def body_of(self, sequence: int) -> bytes:
+        ref = next(
+            e.segment.ref for e in self.journal.entries if e.segment and e.segment.ref.sequence == sequence
+        )
+        return (self.folder / "objects" / ref.key).read_bytes()
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+async def test_all_segments_are_archived_in_order_and_told_in_windows(stage: Stage) -> None:
+    ended = await stage.run()
+    assert list(range(15)) == stage.journal.sequences
+    assert [(0, 20_000_000), (16_000_000, 30_000_000)] == [
+        (event.start_us, event.end_us) for event in stage.of(SegmentReady)
+    ]
+    assert ("endlist", 30_000_000, 15, 2) == (
+        ended.cause,
+        ended.media_duration_us,
+        ended.segments,
+        len(ended.windows),
+    )
+
+
+async def test_the_measured_clock_places_segments_not_the_listed_durations(stage: Stage) -> None:
+    stage.rewrite = lambda text: text.replace("2.000000", "2.1")
+    ended = await stage.run()
+    assert 30_000_000 == ended.media_duration_us
+
+
+def encrypted(body: bytes, key: bytes, sequence: int) -> bytes:
+    encryptor = Cipher(AES128(key), CBC(sequence.to_bytes(16, "big"))).encryptor()
+    padder = PKCS7(128).padder()
+    return encryptor.update(padder.update(body) + padder.finalize()) + encryptor.finalize()
+
+
+async def test_an_encrypted_stream_is_archived_in_the_clear(stage: Stage) -> None:
+    key = bytes(range(16))
+    stage.http.pages[f"{BASE}/key"] = key
+    stage.rewrite = lambda text: text.replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF')
+    plain = {n: ts_segment(n * SEGMENT_US, SEGMENT_US) for n in range(15)}
+    for n, body in plain.items():
+        stage.http.pages[f"{BASE}/{n:03}.ts"] = encrypted(body, key, n)
+    ended = await stage.run()
+    assert (15, plain[7]) == (ended.segments, stage.body_of(7))
+    assert stage.http.asked.count(f"{BASE}/key") <= POLICY.parallel_fetches
+
+
+async def test_a_wrong_key_costs_the_segments_and_is_told(stage: Stage) -> None:
+    stage.http.pages[f"{BASE}/key"] = bytes(16)
+    stage.rewrite = lambda text: text.replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF')
+    ended = await stage.run()
+    assert (0, 30_000_000) == (ended.segments, ended.offered_us)
+    assert {"corrupt"} == {event.cause for event in stage.of(SegmentMissed)}
+
+
+async def test_fragmented_mp4_keeps_its_init_section(stage: Stage) -> None:
+    stage.rewrite = lambda text: text.replace("#EXTINF", '#EXT-X-MAP:URI="init.mp4"\n#EXTINF')
+    stage.http.pages[f"{BASE}/init.mp4"] = b"\x00\x00\x00\x08ftypinit"
+    for n in range(15):
+        stage.http.pages[f"{BASE}/{n:03}.ts"] = b"\x00\x00\x00\x08styp" + bytes([n])
+    await stage.run()
+    refs = [ref for event in stage.of(SegmentReady) for ref in event.segments]
+    assert {("fmp4", False)} == {(ref.container, ref.discontinuity) for ref in refs}
+    (init_key,) = {ref.init_key for ref in refs}
+    assert b"\x00\x00\x00\x08ftypinit" == (stage.folder / "objects" / init_key).read_bytes()
+
+
+async def test_the_variant_nearest_below_the_target_is_taken(stage: Stage) -> None:
+    heights = (360, 720, 1080)
+    lines = [f"#EXT-X-STREAM-INF:BANDWIDTH=1,RESOLUTION=1x{h}\n{h}.m3u8" for h in heights]
+    stage.http.pages[f"{BASE}/720.m3u8"] = stage.playlist
+    stage.http.pages[URL] = ("#EXTM3U\n" + "\n".join(lines).replace("1x", "4000x")).encode()
+    ended = await stage.run()
+    assert (15, 1) == (ended.segments, stage.http.asked.count(URL))
+
+
+async def test_a_denied_segment_is_had_with_the_fresh_address_of_the_master(stage: Stage) -> None:
+    stage.live = window(15, head_start_us=30_000_000, window=15)
+    tokens = iter(range(1, 100))
+    stage.http.pages[f"{BASE}/v.m3u8"] = stage.playlist
+    stage.http.pages[URL] = lambda: MASTER.format(token=next(tokens)).encode()
+    stage.rewrite = lambda text: text.replace(".ts", f".ts?t={stage.http.asked[-1].rpartition('=')[2]}")
+    good = stage.http.pages[f"{BASE}/004.ts"]
+    stage.http.pages[f"{BASE}/004.ts?t=1"] = 403
+    stage.http.pages[f"{BASE}/004.ts"] = good
+    ended = await stage.run()
+    assert (15, ()) == (ended.segments, ended.gap_indexes)
+
+
+async def test_html_in_place_of_a_playlist_ends_the_run_and_says_so(stage: Stage) -> None:
+    stage.http.pages[URL] = b"<html>"
+    ended = await stage.run()
+    assert ("source_unreachable", "it answers with something that is no HLS playlist") == (
+        ended.cause,
+        ended.detail,
+    )
+
+
+async def test_a_playlist_that_is_never_there_ends_the_run(stage: Stage) -> None:
+    stage.http.pages[URL] = 404
+    ended = await stage.run()
+    assert ("source_unreachable", "the playlist is not there (HTTP 404)") == (ended.cause, ended.detail)
+
+
+async def test_a_blocked_address_ends_the_run_at_once(stage: Stage) -> None:
+    stage.http.pages[URL] = BlockedAddress("10.0.0.1 is not public")
+    ended = await stage.run()
+    assert ("source_refused", "10.0.0.1 is not public", 1) == (
+        ended.cause,
+        ended.detail,
+        len(stage.http.asked),
+    )
+
+
+async def test_drm_ends_the_run_with_its_name(stage: Stage) -> None:
+    stage.rewrite = lambda text: text.replace("#EXTINF", '#EXT-X-KEY:METHOD=SAMPLE-AES,URI="k"\n#EXTINF')
+    ended = await stage.run()
+    assert "unsupported_encryption" == ended.cause
+    assert "SAMPLE-AES" in ended.detail
+
+
+async def test_a_segment_that_is_no_media_becomes_a_gap(stage: Stage) -> None:
+    stage.http.pages[f"{BASE}/006.ts"] = b"<html>not found</html>"
+    ended = await stage.run()
+    (gap,) = stage.of(SegmentMissed)
+    assert ((6, 6, "corrupt"), (0,)) == ((gap.from_sequence, gap.to_sequence, gap.cause), ended.gap_indexes)
+
+
+async def test_headers_go_to_the_sources_own_origin_only(stage: Stage) -> None:
+    stage.rewrite = lambda text: text.replace("003.ts", "https://other.example/003.ts")
+    stage.http.pages["https://other.example/003.ts"] = ts_segment(3 * SEGMENT_US, SEGMENT_US)
+    await stage.run()
+    assert {"X-Token": "t"} == stage.http.headers[f"{BASE}/002.ts"]
+    assert {} == stage.http.headers["https://other.example/003.ts"]
+
+
+async def test_while_the_store_is_away_bodies_wait_on_disk_and_rows_for_them(stage: Stage) -> None:
+    stage.store.is_away = True
+    running = asyncio.create_task((await stage.follower()).run())
+    async with asyncio.timeout(20):
+        while len(list((stage.folder / "spool").iterdir())) < 15:
+            await asyncio.sleep(0.01)
+    assert [] == stage.journal.sequences
+    stage.store.is_away = False
+    await asyncio.wait_for(running, 20)
+    assert (list(range(15)), []) == (stage.journal.sequences, list((stage.folder / "spool").iterdir()))
+    assert ts_segment(4 * SEGMENT_US, SEGMENT_US) == stage.body_of(4)
+
+
+async def test_what_finds_no_room_becomes_a_gap(tmp_path: Path) -> None:
+    one = len(ts_segment(0, SEGMENT_US))
+    stage = Stage(tmp_path, spool_bytes=4 * one)
+    stage.store.is_away = True
+    follower = await stage.follower()
+    running = asyncio.create_task(follower.run())
+    async with asyncio.timeout(20):
+        while "finishing" != follower._tracker.phase or follower._tracker.fetching_count:
+            await asyncio.sleep(0.01)
+        while "ended" != follower._tracker.phase:
+            await asyncio.sleep(0.01)
+    stage.store.is_away = False
+    await asyncio.wait_for(running, 20)
+    (ended,) = stage.of(StreamEnded)
+    assert (4, True, 30_000_000) == (ended.segments, len(ended.gap_indexes) > 0, ended.offered_us)
+
+
+async def test_a_full_queue_stops_fetching_and_the_loss_is_told(stage: Stage) -> None:
+    stage.live = window(60)
+    for each in stage.live.segments:
+        stage.http.pages[f"{BASE}/{each.uri}"] = ts_segment(each.start_us, each.duration_us)
+    follower = await stage.follower(policy=replace(POLICY, pending_entries=8))
+    stage.journal.is_away = True
+    running = asyncio.create_task(follower.run())
+    async with asyncio.timeout(20):
+        while follower.pending_count < 8:
+            await asyncio.sleep(0.01)
+        for _ in range(3):
+            follower._news.set()
+            await asyncio.sleep(0.01)
+    assert follower.pending_count < 8 + POLICY.parallel_fetches + 1
+    stage.journal.is_away = False
+    await asyncio.wait_for(running, 20)
+    (ended,) = stage.of(StreamEnded)
+    assert 60 == ended.segments + sum(e.to_sequence - e.from_sequence + 1 for e in stage.of(SegmentMissed))
+
+
+async def test_a_lost_lease_stops_the_follower(stage: Stage) -> None:
+    stage.journal.is_lost = True
+    with pytest.raises(LeaseLost):
+        await stage.run()
+    assert [] == stage.journal.entries
+
+
+async def test_whoever_resumes_makes_the_same_rows_and_ids(tmp_path: Path) -> None:
+    whole, parted = Stage(tmp_path / "a"), Stage(tmp_path / "b")
+    for stage in (whole, parted):
+        stage.folder.mkdir()
+    await whole.run()
+    first = await parted.follower()
+    running = asyncio.create_task(first.run())
+    async with asyncio.timeout(20):
+        while len(parted.journal.sequences) < 12:
+            await parted.journal.committed.wait()
+            parted.journal.committed.clear()
+    first.stop()
+    await running
+    assert [] == parted.of(StreamEnded)
+    await parted.run()
+    assert list(range(15)) == parted.journal.sequences
+    assert [event.event_id for event in whole.of(SegmentReady)] == [
+        event.event_id for event in parted.of(SegmentReady)
+    ]
+    assert [event.segments for event in whole.of(SegmentReady)] == [
+        tuple(ref.model_copy(update={"wall_at": ref.wall_at}) for ref in event.segments)
+        for event in parted.of(SegmentReady)
+    ]
+
+
+async def test_a_stream_that_is_offline_already_is_drained_and_ends(stage: Stage) -> None:
+    stage.live = window(15, endlist=False)
+    policy = replace(POLICY, tracker=replace(POLICY.tracker, drain_targets=0.1))
+    follower = await stage.follower(lease=replace(LEASE, is_offline=True), policy=policy)
+    await asyncio.wait_for(follower.run(), 20)
+    (ended,) = stage.of(StreamEnded)
+    assert ("stopped", True) == (ended.cause, ended.segments > 0)
