@@ -19,7 +19,12 @@ EVENT_TYPES = (
 
 
 class ApiRefused(Exception):
-    """The API answered something else than 200; the message carries its own words."""
+    """The API answered something else than 200; `problem` is its RFC 9457 body."""
+
+    def __init__(self, request: str, *, status: int, problem: dict[str, Any]) -> None:
+        super().__init__(f"{request}: {status} {problem.get('detail', problem)}")
+        self.status = status
+        self.problem = problem
 
 
 class Customer:
@@ -44,6 +49,9 @@ class Customer:
         body = {"email": email, "password": password, "company_name": company_name}
         answer = await self.call("POST", "/v1/auth/register", body)
         self._api_key = str(answer["api_key"])
+
+    def use_key(self, api_key: str) -> None:
+        self._api_key = api_key
 
     async def add_webhook(self, url: str) -> str:
         """The endpoint's secret."""
@@ -72,7 +80,7 @@ class Customer:
         assert self._session is not None
         async with self._session.get(url) as answer:
             if answer.status != 200:
-                raise ApiRefused(f"{url}: {answer.status}")
+                raise ApiRefused(f"GET {url}", status=answer.status, problem={})
             await asyncio.to_thread(path.write_bytes, await answer.read())
 
     async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -84,5 +92,5 @@ class Customer:
         ) as answer:
             found = await answer.json(content_type=None)
             if answer.status != 200:
-                raise ApiRefused(f"{method} {path}: {answer.status} {found}")
+                raise ApiRefused(f"{method} {path}", status=answer.status, problem=found)
             return found
