@@ -49,30 +49,35 @@ class PostgresLedger:
         """Take leases on what is due and allowed, and read it, each tenant's rows under its own name."""
         async with self._database.transaction() as session:
             connection = await session.connection()
-            rows = (await connection.execute(_CLAIM, {"at_most": at_most, **self._slots})).all()
-            ids: dict[OrganizationId, list[str]] = defaultdict(list)
-            for row in rows:
-                ids[OrganizationId(row.organization_id)].append(row.delivery_id)
-            claims: list[Claim] = []
-            for organization_id, delivery_ids in ids.items():
-                await set_tenant(session, organization_id)
-                read = await connection.execute(_READ, {"delivery_ids": delivery_ids})
-                claims.extend(map(_claim, read))
-        return tuple(claims)
+            taken = (await connection.execute(_CLAIM, {"at_most": at_most, **self._slots})).all()
+            if not taken:
+                return ()
+            keys = [(row.organization_id, {"delivery_id": row.delivery_id}) for row in taken]
+            rows = await connection.execute(_READ, {"by_tenant": _by_tenant(keys)})
+            return tuple(map(_claim, rows))
 
     async def record(self, results: Sequence[Result]) -> None:
         """Write each tenant's results under its own name; what ended is reported in the same transaction."""
-        reports: list[DeliveryFinished] = []
+        if not results:
+            return
+        lines = [(result.claim.organization_id, _line(result)) for result in results]
         async with self._database.transaction() as session:
             connection = await session.connection()
-            for organization_id, own in _by_organization(results).items():
+            rows = await connection.execute(_FINISH, {"by_tenant": _by_tenant(lines)})
+            ended = _ended(results, written=frozenset(row.delivery_id for row in rows))
+            touching = _by_organization(result for result in results if _touches_health(result))
+            for organization_id in sorted(touching):
                 await set_tenant(session, organization_id)
-                ended = _ended(own, written=await _finish(connection, own))
-                await _record_health(connection, [result for result in own if _touches_health(result)])
-                if ended:
-                    reports.append(report_of(ended, organization_id=organization_id, at=self._clock()))
-            await self._outbox.emit(session, reports)
+                await _record_health(connection, touching[organization_id])
+            await self._outbox.emit(session, self._reports(ended))
         self._outbox.wake.set()
+
+    def _reports(self, ended: Sequence[Result]) -> list[DeliveryFinished]:
+        at = self._clock()
+        return [
+            report_of(own, organization_id=organization_id, at=at)
+            for organization_id, own in _by_organization(ended).items()
+        ]
 
     async def release(self, claims: Sequence[Claim]) -> None:
         by_organization: dict[OrganizationId, list[dict[str, Any]]] = defaultdict(list)
@@ -99,16 +104,6 @@ def _ended(results: Sequence[Result], *, written: frozenset[str]) -> list[Result
         for result in results
         if result.claim.delivery_id in written and result.verdict.state is not State.PENDING
     ]
-
-
-async def _finish(connection: AsyncConnection, results: Sequence[Result]) -> frozenset[str]:
-    """Log the attempts and write the states; answers the deliveries whose lease was still ours."""
-    parameters = {
-        "rows": json.dumps([_line(result) for result in results]),
-        "delivery_ids": [result.claim.delivery_id for result in results],
-    }
-    rows = await connection.execute(_FINISH, parameters)
-    return frozenset(row.delivery_id for row in rows)
 
 
 async def _record_health(connection: AsyncConnection, results: Sequence[Result]) -> None:
@@ -151,6 +146,14 @@ def _touches_health(result: Result) -> bool:
     if result.attempt is None:
         return False
     return result.verdict.state is not State.DELIVERED or result.claim.endpoint.failing
+
+
+def _by_tenant(rows: Iterable[tuple[OrganizationId, Mapping[str, Any]]]) -> str:
+    """JSON: for each tenant the list of its rows."""
+    grouped: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for organization_id, row in rows:
+        grouped[organization_id].append(row)
+    return json.dumps(grouped)
 
 
 def _by_organization(results: Iterable[Result]) -> Mapping[OrganizationId, list[Result]]:
@@ -211,42 +214,8 @@ _CLAIM = text(
                           CAST(:suspect_slots AS integer), :lease_s, :slow_s)
     """
 )
-_READ = text(
-    """
-    SELECT d.delivery_id, d.organization_id, d.stream_id, d.public_event_id, d.type, d.body, d.attempts, d.fence,
-           d.traceparent, e.endpoint_id, e.version, e.sealed_url, e.sealed_secrets, e.max_attempts, e.failures,
-           e.active, e.refusal
-    FROM deliveries AS d JOIN endpoints AS e USING (endpoint_id)
-    WHERE d.delivery_id = ANY(CAST(:delivery_ids AS text[])) ORDER BY d.created_at, d.sequence
-    """
-)
-# An attempt is on record even when its lease was lost; what becomes of the delivery is the holder's to say.
-_FINISH = text(
-    """
-    WITH result AS (
-        SELECT * FROM jsonb_to_recordset(CAST(:rows AS jsonb)) AS one (
-            delivery_id text, fence bigint, organization_id text, endpoint_id text, state text,
-            attempts integer, delay_s double precision, code text, reason text, at timestamptz,
-            duration_ms integer, status integer, answer text)
-    ), logged AS (
-        INSERT INTO attempts (delivery_id, fence, organization_id, endpoint_id, attempt, at, duration_ms,
-                              status, code, reason, answer)
-        SELECT delivery_id, fence, organization_id, endpoint_id, attempts, at, duration_ms, status, code,
-               reason, answer
-        FROM result WHERE at IS NOT NULL
-        ON CONFLICT DO NOTHING
-    )
-    UPDATE deliveries AS d
-    SET state = r.state, attempts = r.attempts, lease_until = NULL,
-        due_at = now() + make_interval(secs => r.delay_s),
-        status = coalesce(r.status, d.status), error = concat_ws(': ', r.code, r.reason),
-        finished_at = CASE WHEN r.state = 'pending' THEN NULL ELSE now() END
-    FROM result AS r
-    WHERE d.delivery_id = ANY(CAST(:delivery_ids AS text[]))
-      AND d.delivery_id = r.delivery_id AND d.fence = r.fence AND d.state = 'pending'
-    RETURNING d.delivery_id
-    """
-)
+_READ = text("SELECT * FROM read_deliveries(CAST(:by_tenant AS jsonb))")
+_FINISH = text("SELECT delivery_id FROM finish_deliveries(CAST(:by_tenant AS jsonb))")
 _RELEASE = text(
     """
     UPDATE deliveries SET due_at = now(), lease_until = NULL

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from sqlalchemy import text
 from standardwebhooks import Webhook
 
 from sandbox.receiver import Received, WebhookReceiver
@@ -418,6 +419,23 @@ async def test_no_tenant_sees_or_takes_the_rows_of_another(
             for table in ("endpoints", "deliveries", "attempts"):
                 seen = await connection.exec_driver_sql(f"SELECT 1 FROM {table}")
                 assert seen.all() == []
+
+
+async def test_reading_in_bulk_shows_a_row_under_its_own_tenant_only(
+    notifier: Notifier, customers: Customers, receiver: WebhookReceiver
+) -> None:
+    notification = customers.notification()
+    await notifier.take(customers.endpoint(receiver.url), notification)
+    shown = {}
+    for tenant in (ORGANIZATION, "org_other"):
+        wanted = json.dumps({tenant: [{"delivery_id": notification.delivery_id}]})
+        async with notifier.database.transaction() as session:
+            connection = await session.connection()
+            rows = await connection.execute(
+                text("SELECT * FROM read_deliveries(CAST(:wanted AS jsonb))"), {"wanted": wanted}
+            )
+            shown[tenant] = len(rows.all())
+    assert shown == {ORGANIZATION: 1, "org_other": 0}
 
 
 async def test_the_trace_of_the_event_reaches_the_customer(
