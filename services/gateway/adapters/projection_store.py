@@ -81,14 +81,20 @@ def _selection(stored: Mapping[str, Any]) -> Selection:
 
 
 def highlight_record(row: Row[Any]) -> HighlightRecord:
-    """From a row of HIGHLIGHT_COLUMNS."""
-    return HighlightRecord(**dict(row._mapping) | {"tags": tuple(row.tags)})
+    """From a row that holds HIGHLIGHT_COLUMNS, and perhaps more."""
+    values = {column.name: row._mapping[column.name] for column in HIGHLIGHT_COLUMNS}
+    return HighlightRecord(**values | {"tags": tuple(row.tags)})
 
 
 def clip_record(row: Row[Any]) -> ClipRecord:
     """From a row of CLIP_COLUMNS."""
-    values = dict(row._mapping)
-    return ClipRecord(ready=values.pop("status") == "ready", **values)
+    return _clip_of_array(tuple(row))
+
+
+def _clip_of_array(values: Sequence[Any]) -> ClipRecord:
+    """From the values of CLIP_COLUMNS."""
+    named = dict(zip((column.name for column in CLIP_COLUMNS), values, strict=True))
+    return ClipRecord(ready=named.pop("status") == "ready", **named)
 
 
 # -- facts -----------------------------------------------------------------------------------------------
@@ -377,14 +383,12 @@ class ProjectionStore:
         )
 
     async def highlight_state(self, stream_id: StreamId, highlight_id: HighlightId) -> HighlightState:
-        h, c = t.highlights.c, t.clips.c
-        found = await self._run(select(*HIGHLIGHT_COLUMNS).where(h.highlight_id == highlight_id))
-        row = found.first()
+        statement = _HIGHLIGHT_WITH_CLIPS.where(t.highlights.c.highlight_id == highlight_id)
+        row = (await self._run(statement)).first()
         if row is None:
             return HighlightState()
         highlight = highlight_record(row)
-        rows = await self._run(select(*CLIP_COLUMNS).where(c.highlight_id == highlight_id))
-        clips = tuple(clip_record(clip) for clip in rows)
+        clips = tuple(_clip_of_array(clip) for clip in row.clips or ())
         ids = announcement_ids(stream_id, highlight_id, up_to_revision=highlight.revision)
         announced = await self._announced(ids) if clips or highlight.retracted else None
         return HighlightState(highlight=highlight, clips=clips, announced=announced)
@@ -456,6 +460,12 @@ _NO_CONTENT: Mapping[str, Any] = {
     "title": "",
     "segments": [],
 }
+_CLIPS = (
+    select(func.jsonb_agg(func.jsonb_build_array(*CLIP_COLUMNS), type_=JSONB))
+    .where(t.clips.c.highlight_id == t.highlights.c.highlight_id)
+    .scalar_subquery()
+)
+_HIGHLIGHT_WITH_CLIPS = select(*HIGHLIGHT_COLUMNS, _CLIPS.label("clips"))
 _ANNOUNCED = text(
     "SELECT max((body::jsonb #>> '{data,revision}')::int) FROM public_events "
     "WHERE public_event_id = ANY(CAST(:ids AS text[]))"

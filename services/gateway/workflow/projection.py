@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 import structlog
 
 from gateway.domain.events_feed import Announcement, HighlightState, PublicEventType, due_announcement
-from gateway.domain.stream_status import Ended, Selection, StreamRecord, StreamStatus
+from gateway.domain.stream_status import Ended, Selection, StreamRecord, StreamStatus, is_terminal
 from gateway.workflow import completion
 from gateway.workflow.completion import Completer
 from gateway.workflow.public_events import WEBHOOK_URL_EXPIRES_S, PublicEvents, Unit, highlight_view
@@ -158,12 +158,12 @@ class Projection:
         await self.stores(unit).put_judgement(event)
 
     async def on_highlight_confirmed(self, event: events.HighlightConfirmed, unit: UnitOfWork) -> None:
-        await self._on_highlight(event, unit, detected=True)
+        await self._on_highlight(event, unit)
 
     async def on_highlight_revised(self, event: events.HighlightRevised, unit: UnitOfWork) -> None:
-        await self._on_highlight(event, unit, detected=False)
+        await self._on_highlight(event, unit)
 
-    async def _on_highlight(self, event: events.HighlightEvent, unit: UnitOfWork, *, detected: bool) -> None:
+    async def _on_highlight(self, event: events.HighlightEvent, unit: UnitOfWork) -> None:
         store = self.stores(unit)
         stream = await self._move(event, store, run=event.run, seen_at=event.occurred_at)
         await store.put_highlight(event)
@@ -171,8 +171,7 @@ class Projection:
             return
         stream = await self._begin(stream, store, unit)
         state = await store.highlight_state(event.stream_id, event.highlight_id)
-        if detected:
-            stream = await self._detect(stream, state, store, unit)
+        stream = await self._detect(stream, state, store, unit)
         stream = await self._announce(stream, state, store, unit)
         await self._review(stream, store, unit)
 
@@ -256,7 +255,10 @@ class Projection:
     async def _detect(
         self, stream: StreamRecord, state: HighlightState, store: Store, unit: Unit
     ) -> StreamRecord:
-        if state.highlight is None or state.highlight.retracted:
+        """Once, at the first sight of a highlight; what is seen after the end is told by its clip alone."""
+        if state.highlight is None or state.highlight.retracted or state.announced is not None:
+            return stream
+        if is_terminal(stream.status):
             return stream
         due = Announcement(kind=PublicEventType.HIGHLIGHT_DETECTED, parts=(state.highlight.highlight_id,))
         return await self._mint(stream, due, state, store, unit)
