@@ -21,7 +21,7 @@ from gateway.routes.api import create_api
 from gateway.routes.use_cases import UseCases
 from gateway.settings import GatewaySettings
 from gateway.subscribers import register
-from gateway.workflow.accounts import Accounts
+from gateway.workflow.accounts import Accounts, Passwords
 from gateway.workflow.authentication import Authentication
 from gateway.workflow.completion import Completer
 from gateway.workflow.endpoints import Endpoints
@@ -69,12 +69,13 @@ def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
     )
 
 
-def use_cases(base: Foundation, settings: GatewaySettings) -> UseCases:
+def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwords | None = None) -> UseCases:
+    """Everything that the API can do. Tests give quicker password hashes than argon2id."""
     intake = _intake(base, settings)
     database, outbox = base.database, base.outbox
     return UseCases(
         authentication=Authentication(keys=StoredApiKeys(database), clock=utc_now),
-        accounts=_accounts(base),
+        accounts=_accounts(base, passwords or Argon2Passwords()),
         streams=Streams(
             open_streams=opener(StreamRows, database=database, outbox=outbox),
             intake=intake,
@@ -117,11 +118,11 @@ def _intake(base: Foundation, settings: GatewaySettings) -> Intake:
     )
 
 
-def _accounts(base: Foundation) -> Accounts:
+def _accounts(base: Foundation, passwords: Passwords) -> Accounts:
     return Accounts(
         open_accounts=opener(AccountRows, database=base.database, outbox=base.outbox),
         emails=StoredEmails(base.database),
-        passwords=Argon2Passwords(),
+        passwords=passwords,
         keyring=base.keyring,
         clock=utc_now,
         entropy=secrets.token_bytes,

@@ -72,6 +72,7 @@ def _same_event(received: ReceivedEvent) -> tuple[ColumnElement[bool], ...]:
         events.connection_id == received.connection.connection_id,
         events.account_id == received.event.account_id,
         events.event_id == received.event.event_id,
+        events.type == received.event.type,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
+from math import isfinite
 from typing import Any
 
 from gateway.domain.refusals import Malformed
@@ -93,15 +94,17 @@ def _text(value: object, *, limit: int = MAX_ID) -> str:
     """The value as storable text: None and containers are nothing, numbers are what they look like."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return ""
-    return str(value).replace("\x00", "").strip()[:limit]
+    return str(storable(str(value))).strip()[:limit]
 
 
 def storable(payload: object) -> object:
-    """The payload without characters that PostgreSQL's jsonb refuses (U+0000, lone surrogates)."""
+    """The payload without what PostgreSQL's jsonb refuses: U+0000, lone surrogates, numbers without an end."""
     if isinstance(payload, str):
         return payload.replace("\x00", "").encode("utf-8", "replace").decode()
     if isinstance(payload, Mapping):
         return {str(storable(str(key))): storable(value) for key, value in payload.items()}
     if isinstance(payload, list):
         return [storable(item) for item in payload]
+    if isinstance(payload, float) and not isfinite(payload):
+        return str(payload)
     return payload

@@ -37,7 +37,7 @@ def resolve(basis: Profile, *, options: StreamOptions) -> Profile:
             "thresholds": _shifted(basis.thresholds, options.sensitivity).model_dump(),
             "selection": _capped(basis.selection, options.max_highlights).model_dump(),
             "clip": _aimed(basis.clip, options.clip_duration).model_dump(),
-            "tags": (*basis.tags, *(tag for tag in options.custom_tags if tag not in basis.tags)),
+            "tags": tuple(dict.fromkeys((*basis.tags, *options.custom_tags))),
             "include_audio": options.include_audio,
             "include_chat": options.include_chat,
         }

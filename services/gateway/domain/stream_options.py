@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 
+from gateway.domain.source import display_form
 from shared.profile import Quality, Sensitivity
 
 MAX_METADATA_KEYS = 50
@@ -52,7 +53,10 @@ class StreamOptions(BaseModel):
 
     def effective(self) -> dict[str, Any]:
         """What is stored and given back: without secrets, and without what stands elsewhere."""
-        return self.model_dump(mode="json", exclude={"custom_headers", "metadata"})
+        shown = self.model_dump(mode="json", exclude={"custom_headers", "metadata"})
+        if self.webhook_url is not None:
+            shown["webhook_url"] = display_form(self.webhook_url)
+        return shown
 
     def headers(self) -> dict[str, str]:
         return {name: value.get_secret_value() for name, value in (self.custom_headers or {}).items()}

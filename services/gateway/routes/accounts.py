@@ -3,9 +3,10 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, Field, SecretStr
 
 from gateway.domain.scopes import Scope
+from gateway.routes.bodies import RequestBody
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.accounts import Registered
 from gateway.workflow.authentication import Caller
@@ -15,9 +16,7 @@ router = APIRouter(tags=["accounts"])
 KeysCaller = Annotated[Caller, Depends(needs(Scope.KEYS_WRITE))]
 
 
-class RegisterRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class RegisterRequest(RequestBody):
     email: str = Field(max_length=254)
     password: SecretStr = Field(max_length=200, description="At least 10 characters, hard to guess.")
     company_name: str = Field(min_length=1, max_length=200)
@@ -41,9 +40,7 @@ class UserAnswer(BaseModel):
     api_key_id: str
 
 
-class ApiKeyRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class ApiKeyRequest(RequestBody):
     name: str = Field(min_length=1, max_length=100)
     scopes: tuple[Scope, ...] = Field(min_length=1)
 

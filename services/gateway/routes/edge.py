@@ -39,6 +39,9 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if "\x00" in scope["path"]:
+            await _no_such_path(scope, receive, send)
+            return
         began = perf_counter()
         status = HTTPStatus.INTERNAL_SERVER_ERROR.value
 
@@ -53,6 +56,12 @@ class Edge:
             await self._app(scope, receive, send_with_headers)
         finally:
             _note(scope, status=status, seconds=perf_counter() - began)
+
+
+async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
+    """No id and no key holds U+0000; PostgreSQL's text cannot even be asked for it."""
+    answer = problem(HTTPStatus.NOT_FOUND, code="not_found", detail=HTTPStatus.NOT_FOUND.phrase)
+    await answer(scope, receive, send)
 
 
 def _add_headers(headers: MutableHeaders, *, secure: bool) -> None:

@@ -3,11 +3,12 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, Field, SecretStr
 
 from gateway.domain.hundredms_connection import DEFAULT_SECRET_HEADER, MAX_SECRET, MIN_SECRET
 from gateway.domain.scopes import Scope
 from gateway.domain.stream_options import StreamOptions
+from gateway.routes.bodies import RequestBody
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.authentication import Caller
 from shared.ids import ConnectionId
@@ -17,9 +18,7 @@ webhook_router = APIRouter(tags=["100ms"])
 ConnectionWriter = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_WRITE))]
 
 
-class ConnectionRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class ConnectionRequest(RequestBody):
     name: str = Field(min_length=1, max_length=100)
     secret: SecretStr | None = Field(
         default=None,

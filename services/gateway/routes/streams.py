@@ -4,13 +4,14 @@ from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from gateway.domain.page import Page
 from gateway.domain.public_views import PublicHighlight, PublicStream
 from gateway.domain.scopes import Scope
 from gateway.domain.source import Platform
 from gateway.domain.stream_options import StreamOptions, check_metadata
+from gateway.routes.bodies import RequestBody
 from gateway.routes.use_cases import PageQuery, Use, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.intake import StreamRequest
@@ -31,9 +32,7 @@ IdempotencyKey = Annotated[
 ]
 
 
-class StreamCreateRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class StreamCreateRequest(RequestBody):
     source_url: str = Field(
         max_length=4096,
         description="Address of an HLS playlist, live or VOD, over https or http.",

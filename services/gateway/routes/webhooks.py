@@ -3,10 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AwareDatetime, BaseModel, Field
 
 from gateway.domain.events_feed import PublicEventType
 from gateway.domain.scopes import Scope
+from gateway.routes.bodies import RequestBody
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.endpoints import EndpointView
@@ -17,9 +18,7 @@ WebhookReader = Annotated[Caller, Depends(needs(Scope.WEBHOOKS_READ))]
 WebhookWriter = Annotated[Caller, Depends(needs(Scope.WEBHOOKS_WRITE))]
 
 
-class WebhookRequest(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
+class WebhookRequest(RequestBody):
     url: str = Field(max_length=4096, description="A public https address.")
     events: tuple[PublicEventType, ...] | None = Field(
         default=None,

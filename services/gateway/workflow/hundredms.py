@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from json import JSONDecodeError, loads
+from json import loads
 from typing import Any, Protocol
 
 import structlog
@@ -231,5 +231,5 @@ class Hundredms:
 def _parsed(body: bytes) -> Any:
     try:
         return storable(loads(body))
-    except (JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise Malformed("The body is not JSON") from error

@@ -4,6 +4,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from shared.contract import SERVICES
 from shared.database import Database
 from shared.migrate import upgrade_service
 from tests.conftest import PASSWORD, Postgres, database_address
+from tests.integration.gateway.api_client import GatewayApp, running_api
 
 
 @dataclass(frozen=True)
@@ -61,3 +63,10 @@ async def gateway_database(postgres: Postgres, gateway_template: GatewayTemplate
     yield database
     await database.close()
     await _execute(postgres.admin_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def gateway_app(gateway_database: Database, tmp_path: Path) -> AsyncIterator[GatewayApp]:
+    """The API on an empty database, without a broker: what it emits stays in the outbox."""
+    async with running_api(gateway_database.url, tmp_path) as app:
+        yield app

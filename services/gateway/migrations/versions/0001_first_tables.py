@@ -171,7 +171,7 @@ _TABLES = (
         received_at timestamptz DEFAULT now() NOT NULL,
         handled_at timestamptz,
         note text DEFAULT '' NOT NULL,
-        PRIMARY KEY (connection_id, account_id, event_id)
+        PRIMARY KEY (connection_id, account_id, event_id, type)
     )
     """,
     """

@@ -1,0 +1,46 @@
+"""How a webhook's headers open a connection."""
+
+from typing import Any
+
+from gateway.domain.hundredms_connection import Connection, connection_of, presented_hashes, secret_hash
+from shared.ids import ConnectionId, OrganizationId
+
+SECRET, OLDER = "the-newer-secret-0001", "the-older-secret-0001"
+
+
+def _connection(**changes: Any) -> Connection:
+    fields: dict[str, Any] = {
+        "connection_id": ConnectionId("con_1"),
+        "organization_id": OrganizationId("org_1"),
+        "secret_header": "X-TLDR-Secret",
+        "secret_hashes": (secret_hash(SECRET), secret_hash(OLDER)),
+        "options": {},
+        "live": True,
+    }
+    return Connection(**fields | changes)
+
+
+def test_both_live_secrets_open_it_under_any_spelling_of_the_header() -> None:
+    connection = _connection()
+
+    for name, secret in (("x-tldr-secret", SECRET), ("X-TLDR-SECRET", OLDER)):
+        assert connection_of([connection], headers={name: secret}) is connection
+
+
+def test_wrong_secret_wrong_header_and_a_disabled_connection_do_not() -> None:
+    assert connection_of([_connection()], headers={"X-TLDR-Secret": "wrong"}) is None
+    assert connection_of([_connection()], headers={"X-Other": SECRET}) is None
+    assert connection_of([_connection()], headers={}) is None
+    assert connection_of([_connection(live=False)], headers={"X-TLDR-Secret": SECRET}) is None
+
+
+def test_a_secret_that_two_connections_share_opens_neither() -> None:
+    twins = [_connection(), _connection(connection_id=ConnectionId("con_2"))]
+
+    assert connection_of(twins, headers={"X-TLDR-Secret": SECRET}) is None
+
+
+def test_only_values_that_could_be_secrets_are_looked_up() -> None:
+    headers = {"host": "test", "x-tldr-secret": SECRET, "accept": "*/*", "x-again": SECRET}
+
+    assert presented_hashes(headers) == (secret_hash(SECRET),)
