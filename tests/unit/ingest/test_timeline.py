@@ -66,6 +66,35 @@ def test_the_wrap_of_a_33_bit_clock_is_no_jump() -> None:
     assert put(timeline, pts_us=SECOND)[0].break_before == Break.NONE
 
 
+def test_a_misjudged_last_frame_does_not_add_up() -> None:
+    timeline, true_us = Timeline(), 0
+    for n in range(10_000):
+        true_us = n * 2_002_000
+        placed, timeline = put(timeline, pts_us=true_us, probed_us=2_002_000 + (n % 3) * 7_000)
+    assert abs(placed.start_us - true_us) <= 14_000
+
+
+def test_segments_on_a_running_clock_tile_exactly() -> None:
+    timeline, end_us = Timeline(), 0
+    for n in range(500):
+        placed, timeline = put(timeline, pts_us=n * 2_002_000 + n % 2, probed_us=2_001_989)
+        assert (placed.start_us, placed.break_before) == (end_us, Break.NONE)
+        end_us = placed.end_us
+
+
+def test_a_small_hole_in_the_media_shows_as_one() -> None:
+    _, timeline = put(Timeline(), pts_us=0, probed_us=2 * SECOND)
+    placed, _ = put(timeline, pts_us=2 * SECOND + 200_000, probed_us=2 * SECOND)
+    assert (placed.start_us, placed.duration_us) == (2 * SECOND + 200_000, 2 * SECOND)
+
+
+def test_after_a_break_the_old_clock_says_nothing() -> None:
+    _, timeline = put(Timeline(), pts_us=0, probed_us=2 * SECOND)
+    placed, timeline = put(timeline, pts_us=90 * SECOND, probed_us=2 * SECOND, break_before=Break.TAGGED)
+    after, _ = put(timeline, pts_us=92 * SECOND, probed_us=2 * SECOND)
+    assert (2 * SECOND, 4 * SECOND) == (placed.start_us, after.start_us)
+
+
 def test_a_given_break_is_kept() -> None:
     assert put(Timeline(), break_before=Break.EPOCH)[0].break_before == Break.EPOCH
 
