@@ -8,7 +8,7 @@ import pytest
 
 from gateway.domain.completion import PARKED, STOPPED, WATCHDOG
 from ingest.domain.actions import EndCause, LossCause
-from localcluster.documents import DOCUMENTS, outdated
+from localcluster.documents import DOCUMENTS, main, outdated
 from tests.conftest import REPOSITORY
 
 WRITTEN = sorted(
@@ -43,6 +43,11 @@ def test_a_document_that_is_missing_or_changed_is_outdated(tmp_path: Path) -> No
     (tmp_path / "docs/metrics.md").write_text("changed", encoding="utf-8")
 
     assert ("docs/events.md", "docs/metrics.md") == outdated(tmp_path)
+
+
+def test_a_check_of_documents_that_are_right_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 0 == main(["--check"])
+    assert "" == capsys.readouterr().err
 
 
 def anchor(heading: str) -> str:
