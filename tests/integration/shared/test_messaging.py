@@ -74,11 +74,13 @@ class Service:
 
 
 @asynccontextmanager
-async def clipper_service(installation: Installation, workflow: Clipper) -> AsyncIterator[Service]:
+async def clipper_service(
+    installation: Installation, workflow: Clipper, *, graceful_timeout_s: float = 5
+) -> AsyncIterator[Service]:
     database = Database(installation.database_url("clipper"), schema="clipper")
     outbox = Outbox("clipper")
     middleware = Middleware(service="clipper", database=database, outbox=outbox, work_concurrency=2)
-    consuming = consume_broker(installation.rabbitmq_url, graceful_timeout_s=5)
+    consuming = consume_broker(installation.rabbitmq_url, graceful_timeout_s=graceful_timeout_s)
     publishing = publish_broker(installation.rabbitmq_url)
     consumer = Consumer(
         service="clipper", broker=consuming, middleware=middleware, prefetch=4, work_prefetch=2
@@ -99,8 +101,9 @@ async def clipper_service(installation: Installation, workflow: Clipper) -> Asyn
     try:
         yield Service(database, outbox, consumer, consuming, publishing, relay, sweeper, epoch)
     finally:
-        workflow.gate.set()
-        await sweeper.stop(grace_s=5)
+        if graceful_timeout_s >= 1:
+            workflow.gate.set()
+        await sweeper.stop(grace_s=graceful_timeout_s)
         await consuming.stop()
         await publishing.stop()
         await database.close()
