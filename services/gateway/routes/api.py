@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp
 
 from gateway.routes import accounts, docs, health, hundredms, objects, problems, streams, webhooks
 from gateway.routes.edge import TRACE_HEADER, BodyLimit, Edge
@@ -29,6 +30,13 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
+class Api(FastAPI):
+    """With the edge around everything, also around the last resort for unforeseen errors."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        return Edge(super().build_middleware_stack())
+
+
 def create_api(
     use_cases: UseCases | None,
     *,
@@ -39,7 +47,7 @@ def create_api(
     max_body_bytes: int,
 ) -> FastAPI:
     """The ASGI application. Without use cases it can only describe itself."""
-    app = FastAPI(
+    app = Api(
         title=title,
         version=version,
         description=DESCRIPTION,
@@ -60,7 +68,6 @@ def create_api(
         expose_headers=[TRACE_HEADER, "Retry-After"],
         max_age=600,
     )
-    app.add_middleware(Edge)
     return app
 
 

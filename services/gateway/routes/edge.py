@@ -30,7 +30,7 @@ _HSTS = "max-age=31536000"
 
 
 class Edge:
-    """Adds headers to every answer, also to errors, and counts requests by route."""
+    """Adds headers to every answer, also to errors, and counts requests by route when their answer begins."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -43,19 +43,14 @@ class Edge:
             await _no_such_path(scope, receive, send)
             return
         began = perf_counter()
-        status = HTTPStatus.INTERNAL_SERVER_ERROR.value
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
             if message["type"] == "http.response.start":
-                status = message["status"]
                 _add_headers(MutableHeaders(scope=message), secure=scope["scheme"] == "https")
+                _note(scope, status=message["status"], seconds=perf_counter() - began)
             await send(message)
 
-        try:
-            await self._app(scope, receive, send_with_headers)
-        finally:
-            _note(scope, status=status, seconds=perf_counter() - began)
+        await self._app(scope, receive, send_with_headers)
 
 
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:

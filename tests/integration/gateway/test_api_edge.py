@@ -172,6 +172,8 @@ async def test_an_unforeseen_error_is_a_problem_without_its_text(
     assert "request_failed" in [entry["event"] for entry in logged]
     assert (answer.status_code, answer.json()["type"]) == (500, "urn:tldr:problem:internal")
     assert "secret detail" not in answer.text
+    assert answer.headers["x-trace-id"] == answer.json()["trace_id"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
 
 
 async def test_the_migrations_make_the_declared_tables(gateway_database: Database) -> None:
