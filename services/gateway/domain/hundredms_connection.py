@@ -73,6 +73,12 @@ def _opens(connection: Connection, headers: Mapping[str, str]) -> bool:
     return any(hmac.compare_digest(given, stored) for stored in connection.secret_hashes)
 
 
+def check_secret(secret: str) -> None:
+    """Raise Unacceptable for a secret that would not arrive in a header as it was given here."""
+    if not all("!" <= character <= "~" for character in secret):
+        raise Unacceptable("The secret must be of visible ASCII characters, without spaces", field="secret")
+
+
 def check_connection_options(options: StreamOptions) -> None:
     """Raise Unacceptable for options that hold secrets or addresses: they have places of their own."""
     if options.custom_headers:

@@ -16,6 +16,7 @@ from gateway.domain.hundredms_connection import (
     Connection,
     NewConnection,
     check_connection_options,
+    check_secret,
     connection_of,
     generated_secret,
     presented_hashes,
@@ -120,6 +121,8 @@ class Hundredms:
     ) -> CreatedConnection:
         """A connection with a given or a generated secret. Raises Unacceptable."""
         check_connection_options(options)
+        if secret is not None:
+            check_secret(secret)
         chosen = secret or generated_secret(self._entropy(32))
         connection = NewConnection(
             connection_id=ConnectionId(random_id("con", self._entropy(6))),

@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from gateway.domain.hundredms_connection import Connection, connection_of, presented_hashes, secret_hash
+import pytest
+
+from gateway.domain.hundredms_connection import (
+    Connection,
+    check_secret,
+    connection_of,
+    presented_hashes,
+    secret_hash,
+)
+from gateway.domain.refusals import Unacceptable
 from shared.ids import ConnectionId, OrganizationId
 
 SECRET, OLDER = "the-newer-secret-0001", "the-older-secret-0001"
@@ -44,3 +53,9 @@ def test_only_values_that_could_be_secrets_are_looked_up() -> None:
     headers = {"host": "test", "x-tldr-secret": SECRET, "accept": "*/*", "x-again": SECRET}
 
     assert presented_hashes(headers) == (secret_hash(SECRET),)
+
+
+@pytest.mark.parametrize("secret", ["with a space in it", "schlüssel-mit-umlaut", " leading-and-trailing "])
+def test_a_secret_that_a_header_would_change_is_refused(secret: str) -> None:
+    with pytest.raises(Unacceptable):
+        check_secret(secret)
