@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -48,14 +48,17 @@ class Api:
 
 @dataclass(frozen=True)
 class Application:
-    """A service, put together by its composition root and not yet started."""
+    """A service, put together by its composition root and not yet started.
+
+    `on_stop` ends what the service's loops have started; what it writes still leaves with the last publish.
+    """
 
     foundation: Foundation
     ops_host: str
     ops_port: int
     loops: tuple[Loop, ...] = ()
     api: Api | None = None
-    on_stop: Callable[[], "asyncio.Future[None] | None"] | None = None
+    on_stop: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass
@@ -197,10 +200,10 @@ async def running(application: Application) -> AsyncIterator[Running]:
     api = await _start_api(application)
     base.consumer.rescue_dead_letters()
     starting = asyncio.create_task(_start_consuming(base, readiness), name="start consuming")
-    tasks = [
-        asyncio.create_task(supervisor.run(loop), name=loop.name)
+    tasks = {
+        loop.name: asyncio.create_task(supervisor.run(loop), name=loop.name)
         for loop in (*base.loops, *application.loops)
-    ]
+    }
     try:
         yield Running(application, readiness, ops.port, api.port if api else None)
     finally:
@@ -238,22 +241,28 @@ async def _stop(
     *,
     api: HttpServer | None,
     starting: "asyncio.Task[None]",
-    tasks: "list[asyncio.Task[None]]",
+    tasks: "dict[str, asyncio.Task[None]]",
 ) -> None:
     base = application.foundation
     if api is not None:
         await api.stop()
-    starting.cancel()
-    await asyncio.gather(starting, return_exceptions=True)
+    await _end([starting, *(tasks[loop.name] for loop in application.loops)])
+    if application.on_stop is not None:
+        await application.on_stop()
     await base.sweeper.stop(grace_s=base.graceful_timeout_s)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(base.consuming.stop(), base.graceful_timeout_s + 5)
     await _last_publish(base)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await _end(tasks.values())
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(base.publishing.stop(), 5)
+
+
+async def _end(tasks: "Iterable[asyncio.Task[None]]") -> None:
+    ending = list(tasks)
+    for task in ending:
+        task.cancel()
+    await asyncio.gather(*ending, return_exceptions=True)
 
 
 async def _last_publish(base: Foundation) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from notifier import subscribers
 from notifier.adapters.intake import PostgresIntake
@@ -21,7 +22,7 @@ from shared.runtime import Application
 
 @asynccontextmanager
 async def build(settings: NotifierSettings) -> AsyncIterator[Application]:
-    """The notifier, not yet started; at the end of the block running attempts are let finish and recorded."""
+    """The notifier, not yet started."""
     http = SafeHttpClient(allowed=settings.allowed_addresses, user_agent=USER_AGENT, schemes=("https",))
     async with foundation("notifier", settings) as base, http as client:
         wake = asyncio.Event()
@@ -41,12 +42,10 @@ async def build(settings: NotifierSettings) -> AsyncIterator[Application]:
         )
         courier = Courier(deliveries, wake=wake, concurrency=settings.delivery_concurrency)
         subscribers.register(base.consumer, Notifications(PostgresIntake(on_commit=wake.set)))
-        try:
-            yield Application(
-                foundation=base,
-                ops_host=settings.ops_host,
-                ops_port=settings.ops_port,
-                loops=(courier.loop(), cleaner(ledger, keep_days=settings.delivery_keep_days)),
-            )
-        finally:
-            await courier.stop(grace_s=base.graceful_timeout_s)
+        yield Application(
+            foundation=base,
+            ops_host=settings.ops_host,
+            ops_port=settings.ops_port,
+            loops=(courier.loop(), cleaner(ledger, keep_days=settings.delivery_keep_days)),
+            on_stop=partial(courier.stop, grace_s=base.graceful_timeout_s),
+        )

@@ -27,7 +27,7 @@ from shared.contract import SERVICES
 
 pytestmark = pytest.mark.faults
 
-SECRET = "a secret of sixteen and more"
+SECRET = "a-secret-of-sixteen-and-more"
 HEADER = "X-100ms-Secret"
 MOMENTS = tuple((start, start + 4.0) for start in (12.0, 100.0, 190.0, 280.0))
 

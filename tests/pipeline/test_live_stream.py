@@ -17,7 +17,7 @@ from tests.pipeline.product import customer_of, product, until, until_terminal
 FPS = 25
 LENGTH_S = 112
 MOMENTS = ((14.0, 18.0), (100.0, 104.0))
-SECRET = "a secret of sixteen and more"
+SECRET = "a-secret-of-sixteen-and-more"
 
 
 @pytest.fixture(scope="module")
