@@ -41,11 +41,27 @@ class ClaimPolicy:
     pause_s: float = 0.5
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Held:
+    """`follower` comes when the stream has been opened."""
+
     lease: Lease
-    follower: Follower
     task: "asyncio.Task[None]"
+    follower: Follower | None = None
+
+    def learn(self, lease: Lease) -> None:
+        if self.follower is not None:
+            self.follower.learn(lease)
+
+    def stop(self) -> None:
+        if self.follower is not None:
+            self.follower.stop()
+        else:
+            self.task.cancel()
+
+    @property
+    def pending_count(self) -> int:
+        return self.follower.pending_count if self.follower is not None else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +104,7 @@ class FollowerFactory:
             url = self.keyring.decrypt(source.sealed_url, context=context)
             sealed = source.sealed_headers
             headers = json.loads(self.keyring.decrypt(sealed, context=context)) if sealed else {}
-        except SecretUnreadable as error:
+        except (SecretUnreadable, ValueError) as error:
             log.warning("source_unreadable", stream_id=stream.stream_id, reason=str(error))
             return "", {}, UNREADABLE
         return url, headers, ""
@@ -138,13 +154,13 @@ class Followers:
         if not held:
             return
         for each in held:
-            each.follower.stop()
+            each.stop()
         await asyncio.gather(*(each.task for each in held), return_exceptions=True)
         await self._leases.release(self._owner, fences=[each.lease.fence for each in held])
 
     def _count(self) -> None:
         metrics.ingest_streams.set(len(self._held))
-        metrics.ingest_spooled.set(sum(each.follower.pending_count for each in self._held.values()))
+        metrics.ingest_spooled.set(sum(each.pending_count for each in self._held.values()))
 
     async def _renew(self) -> None:
         asked = tuple(self._held.values())
@@ -158,7 +174,7 @@ class Followers:
                 log.warning("lease_lost", stream_id=each.lease.stream_id, fence=each.lease.fence)
                 each.task.cancel()
             else:
-                each.follower.learn(lease)
+                each.learn(lease)
 
     async def _claim(self) -> bool:
         """Answers whether more may be waiting."""
@@ -167,22 +183,26 @@ class Followers:
             return False
         leases = await self._leases.claim(self._owner, limit=limit, lease_s=self._policy.lease_s)
         for lease in leases:
-            await self._start(lease)
+            self._start(lease)
         return len(leases) == limit
 
-    async def _start(self, lease: Lease) -> None:
+    def _start(self, lease: Lease) -> None:
         before = self._held.get(lease.stream_id)
         if before is not None:
             before.task.cancel()
+        with bound(stream_id=lease.stream_id, organization_id=lease.organization_id):
+            task = asyncio.create_task(self._follow(lease), name=f"follow {lease.stream_id}")
+        held = _Held(lease, task)
+        self._held[lease.stream_id] = held
+        task.add_done_callback(lambda _: self._done(held))
+
+    async def _follow(self, lease: Lease) -> None:
         follower = await self._open(lease)
         if follower is None:
             return
-        with bound(stream_id=lease.stream_id, organization_id=lease.organization_id):
-            log.info("following", run=lease.run, fence=lease.fence)
-            task = asyncio.create_task(follower.run(), name=f"follow {lease.stream_id}")
-        held = _Held(lease, follower, task)
-        self._held[lease.stream_id] = held
-        task.add_done_callback(lambda _: self._done(held))
+        log.info("following", run=lease.run, fence=lease.fence)
+        self._held[lease.stream_id].follower = follower
+        await follower.run()
 
     def _done(self, held: _Held) -> None:
         """A follower that broke keeps its lease until that runs out: nothing is tried in a tight circle."""

@@ -59,10 +59,15 @@ _CLAIM = text(
     RETURNING {_COLUMNS}
     """  # noqa: S608
 )
+# A row that a commit holds just now is passed over and still told: one that hangs must not cost the others.
 _RENEW = text(
     f"""
-    UPDATE leases SET lease_until = now() + make_interval(secs => :lease_s) WHERE {_HELD}
-    RETURNING {_COLUMNS}
+    WITH free AS (SELECT stream_id FROM leases WHERE {_HELD} FOR UPDATE SKIP LOCKED),
+    renewed AS (
+        UPDATE leases SET lease_until = now() + make_interval(secs => :lease_s)
+        WHERE stream_id IN (SELECT stream_id FROM free)
+    )
+    SELECT {_COLUMNS} FROM leases WHERE {_HELD}
     """  # noqa: S608
 )
 _RELEASE = text(f"UPDATE leases SET owner = NULL, lease_until = now() WHERE {_HELD}")  # noqa: S608

@@ -2,21 +2,24 @@
 
 import asyncio
 import hashlib
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
-from ingest.domain.media_body import EXTENSIONS, MediaBody
+from ingest.domain.media_body import EXTENSIONS
 from ingest.domain.recorder import Followed, StoredSegment
-from ingest.workflow.ports import Spool
+from ingest.workflow.ports import Spool, SpoolFull
+from ingest.workflow.source import FetchedSegment
 from shared import keys
 from shared.object_store import ObjectStore, StoreUnavailable
 
 log = structlog.get_logger()
 
 INIT_EXTENSION = "init.mp4"
+REMEMBERED_INITS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,7 @@ class Archive:
     def __init__(self, store: ObjectStore, spool: Spool) -> None:
         self._store = store
         self._spool = spool
+        self._inits: OrderedDict[str, None] = OrderedDict()
 
     async def keep(
         self,
@@ -48,19 +52,21 @@ class Archive:
         *,
         epoch: int,
         sequence: int,
-        body: bytes,
-        media: MediaBody,
-        init: bytes | None,
+        fetched: FetchedSegment,
     ) -> Kept:
         """Raises SpoolFull when the body can be put nowhere."""
-        digest = await asyncio.to_thread(_sha256, body)
-        key = _key(stream, epoch, sequence, sha256=digest, extension=EXTENSIONS[media.container])
-        waiting = await self._put(key, body)
-        init_key, init_waiting = await self._put_init(stream, epoch, init)
+        container, digest = fetched.media.container, fetched.sha256
+        key = _key(stream, epoch, sequence, sha256=digest, extension=EXTENSIONS[container])
+        init_key, init_waiting = await self._put_init(stream, epoch, fetched.init)
+        try:
+            waiting = await self._put(key, fetched.body)
+        except SpoolFull:
+            await self.discard(init_waiting)
+            raise
         segment = StoredSegment(
-            key=key, size_bytes=len(body), sha256=digest, container=media.container, init_key=init_key
+            key=key, size_bytes=len(fetched.body), sha256=digest, container=container, init_key=init_key
         )
-        return Kept(segment=segment, waiting=(*waiting, *init_waiting))
+        return Kept(segment=segment, waiting=(*init_waiting, *waiting))
 
     async def deliver(self, waiting: Sequence[Waiting]) -> None:
         """Bring spooled bodies to the store. Raises StoreUnavailable; done as often as wanted."""
@@ -69,14 +75,32 @@ class Archive:
                 await self._store.put_file(each.key, each.path)
                 await self._spool.drop(each.path)
 
+    async def discard(self, waiting: Sequence[Waiting]) -> None:
+        """Give up bodies whose rows will never be committed here."""
+        for each in waiting:
+            if await asyncio.to_thread(each.path.exists):
+                await self._spool.drop(each.path)
+
     async def _put_init(
         self, stream: Followed, epoch: int, init: bytes | None
     ) -> tuple[str | None, tuple[Waiting, ...]]:
         """An init section is stored under sequence 0: the same one has the same key, whoever resumes."""
         if init is None:
             return None, ()
-        key = _key(stream, epoch, 0, sha256=_sha256(init), extension=INIT_EXTENSION)
-        return key, await self._put(key, init)
+        digest = hashlib.sha256(init).hexdigest()
+        key = _key(stream, epoch, 0, sha256=digest, extension=INIT_EXTENSION)
+        if key in self._inits:
+            return key, ()
+        waiting = await self._put(key, init)
+        if not waiting:
+            self._note_init(key)
+        return key, waiting
+
+    def _note_init(self, key: str) -> None:
+        """An init section goes with every segment, but into the store once."""
+        self._inits[key] = None
+        if len(self._inits) > REMEMBERED_INITS:
+            self._inits.popitem(last=False)
 
     async def _put(self, key: str, body: bytes) -> tuple[Waiting, ...]:
         try:
@@ -97,7 +121,3 @@ def _key(stream: Followed, epoch: int, sequence: int, *, sha256: str, extension:
         sha256=sha256,
         extension=extension,
     )
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()

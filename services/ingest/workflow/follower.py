@@ -142,11 +142,20 @@ class Follower:
         """Return at the end of the run or after `stop`. Raises LeaseLost; nothing is written after that."""
         if self._lease.is_offline:
             self.learn(self._lease)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._commit_all())
-            await self._follow(group)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._commit_all())
+                await self._follow(group)
+        finally:
+            await self._archive.discard(self._waiting)
         if self._is_lost:
             raise LeaseLost(f"{self._stream.stream_id}: the lease with fence {self._lease.fence} is lost")
+
+    @property
+    def _waiting(self) -> tuple[Waiting, ...]:
+        """Bodies that only this process has; a successor fetches them anew."""
+        fetched = [each for kept in self._kept.values() for each in kept.waiting]
+        return (*fetched, *(each for pending in self._pending for each in pending.waiting))
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         while not self._is_over:
@@ -238,12 +247,7 @@ class Follower:
         try:
             fetched = await self._source.segment(fetch.segment, left_s=left_s)
             kept = await self._archive.keep(
-                self._stream,
-                epoch=fetch.epoch,
-                sequence=fetch.sequence,
-                body=fetched.body,
-                media=fetched.media,
-                init=fetched.init,
+                self._stream, epoch=fetch.epoch, sequence=fetch.sequence, fetched=fetched
             )
         except FetchFailed as failed:
             self._fail(fetch, failed.failure)

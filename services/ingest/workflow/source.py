@@ -4,6 +4,7 @@ Every failure leaves as a `FetchFailed` with what the tracker must know; when to
 """
 
 import asyncio
+import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from cryptography.hazmat.primitives.padding import PKCS7
 from ingest.domain.actions import FailureKind, FetchFailure
 from ingest.domain.media_body import MediaBody, NotMedia, examine
 from ingest.domain.playlist import (
+    MICROSECONDS,
     ByteRange,
     EncryptionKey,
     InitSection,
@@ -45,7 +47,9 @@ PLAYLIST_LIMITS = Limits(max_bytes=4 * 1024 * 1024, total_s=10.0)
 INIT_LIMITS = Limits(max_bytes=1024 * 1024, total_s=10.0)
 SHORTEST_FETCH_S = 0.5
 LONGEST_FETCH_S = 10.0
+SLOWEST_PACE = 5.0  # a segment may take so many times its own length, where that is more
 REMEMBERED = 8
+INLINE_BYTES = 256 * 1024
 AES_BLOCK_BITS = 128
 
 
@@ -61,9 +65,10 @@ class FetchFailed(RetryableError):
 
 @dataclass(frozen=True, kw_only=True)
 class FetchedSegment:
-    """A whole segment in the clear; `init` precedes it for a decoder (fMP4)."""
+    """A whole segment in the clear; `init` precedes it for a decoder (fMP4), `sha256` is of the body."""
 
     body: bytes
+    sha256: str
     media: MediaBody
     init: bytes | None = None
 
@@ -108,18 +113,19 @@ class HlsSource:
 
     async def segment(self, segment: Segment, *, left_s: float) -> FetchedSegment:
         """Body, decrypted and examined. `left_s` is how long it can still be had. Raises FetchFailed."""
-        total_s = min(LONGEST_FETCH_S, max(SHORTEST_FETCH_S, left_s))
+        longest_s = max(LONGEST_FETCH_S, SLOWEST_PACE * segment.duration_us / MICROSECONDS)
+        total_s = min(longest_s, max(SHORTEST_FETCH_S, left_s))
         limits = replace(SEGMENT_LIMITS, total_s=total_s)
         body = await self._bytes(segment.location.url, limits=limits, byte_range=segment.byte_range)
         if segment.key is not None:
             body = await self._decrypted(body, segment.key, sequence=segment.sequence)
         try:
-            media = await asyncio.to_thread(examine, body, listed_us=segment.duration_us)
+            media, digest = await _judged(body, listed_us=segment.duration_us)
         except NotMedia as error:
             self._kept.pop(segment.key.location.url if segment.key else "", None)
             raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
         init = await self._init(segment.init, segment.key) if segment.init else None
-        return FetchedSegment(body=body, media=media, init=init)
+        return FetchedSegment(body=body, sha256=digest, media=media, init=init)
 
     async def _playlist_text(self, url: str) -> Response:
         try:
@@ -180,6 +186,17 @@ class HlsSource:
         if not 200 <= answer.status < 300:
             raise FetchFailed(FetchFailure(kind=FailureKind.STATUS, status=answer.status))
         return answer
+
+
+async def _judged(body: bytes, *, listed_us: int) -> tuple[MediaBody, str]:
+    """Examined and hashed: a large body in a thread, a small one at once, for the way to a thread costs more."""
+    if len(body) > INLINE_BYTES:
+        return await asyncio.to_thread(_judge, body, listed_us)
+    return _judge(body, listed_us)
+
+
+def _judge(body: bytes, listed_us: int) -> tuple[MediaBody, str]:
+    return examine(body, listed_us=listed_us), hashlib.sha256(body).hexdigest()
 
 
 def _parsed(answer: Response, *, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:

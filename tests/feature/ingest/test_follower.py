@@ -312,6 +312,17 @@ async def test_a_lost_lease_stops_the_follower(stage: Stage) -> None:
     assert [] == stage.journal.entries
 
 
+async def test_a_cancelled_follower_leaves_no_bodies_behind(stage: Stage) -> None:
+    stage.journal.is_away = stage.store.is_away = True
+    running = asyncio.create_task((await stage.follower()).run())
+    async with asyncio.timeout(20):
+        while len(list((stage.folder / "spool").iterdir())) < 5:
+            await asyncio.sleep(0.01)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert [] == list((stage.folder / "spool").iterdir())
+
+
 async def test_whoever_resumes_makes_the_same_rows_and_ids(tmp_path: Path) -> None:
     whole, parted = Stage(tmp_path / "a"), Stage(tmp_path / "b")
     for stage in (whole, parted):
