@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import takewhile
+from itertools import islice, takewhile
 from typing import Final
 
 from ingest.domain.actions import (
@@ -241,10 +241,16 @@ class PlaylistTracker:
             )
         return self._conclude(now_s)
 
-    def next_fetches(self, limit: int, *, now_s: float) -> tuple[FetchSegment, ...]:
-        """Up to `limit` fetches that are due, oldest first; each must be reported stored or failed."""
+    def next_fetches(
+        self, limit: int, *, now_s: float, within: int | None = None
+    ) -> tuple[FetchSegment, ...]:
+        """Up to `limit` fetches that are due, oldest first; each must be reported stored or failed.
+
+        `within` looks no further than so many unsettled places, so that one slow segment does not let the rest
+        of a long recording pile up behind it.
+        """
         due: list[FetchSegment] = []
-        for item in self._queue:
+        for item in islice(self._queue, within):
             if len(due) >= limit:
                 break
             if isinstance(item, _Slot) and _is_due(item, now_s):

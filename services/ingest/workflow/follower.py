@@ -49,6 +49,7 @@ log = structlog.get_logger()
 BATCH: Final = 64
 COMMIT_RETRY_S: Final = 0.25
 LONGEST_SLEEP_S: Final = 5.0
+LOOK_AHEAD: Final = 64  # segments fetched beyond one that is still tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,8 @@ class Follower:
         now_s = self._now_s()
         if now_s >= self._poll_at_s:
             self._start_poll(group)
-        for fetch in self._tracker.next_fetches(self._free_slots(), now_s=now_s):
+        slots = self._free_slots()
+        for fetch in self._tracker.next_fetches(slots, now_s=now_s, within=LOOK_AHEAD):
             key = (fetch.epoch, fetch.sequence)
             self._fetching[key] = group.create_task(self._fetch(fetch))
             self._fetching[key].add_done_callback(partial(self._fetched, key))
@@ -201,7 +203,7 @@ class Follower:
         self._news.set()
 
     def _free_slots(self) -> int:
-        has_room = len(self._pending) + len(self._kept) < self._policy.pending_entries
+        has_room = len(self._pending) < self._policy.pending_entries
         if not has_room or self._is_far_ahead:
             return 0
         return self._policy.parallel_fetches - len(self._fetching)

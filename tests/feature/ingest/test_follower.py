@@ -285,6 +285,15 @@ async def test_what_finds_no_room_becomes_a_gap(tmp_path: Path) -> None:
     assert (4, True, 30_000_000) == (ended.segments, len(ended.gap_indexes) > 0, ended.offered_us)
 
 
+async def test_one_slow_segment_of_a_recording_holds_up_no_more_than_it_must(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, live=window(200, head_start_us=400_000_000, window=200))
+    answers = iter([503, 503, 503])
+    good = ts_segment(0, SEGMENT_US)
+    stage.http.pages[f"{BASE}/000.ts"] = lambda: next(answers, good)
+    ended = await stage.run(policy=replace(POLICY, pending_entries=16, windows_ahead=99))
+    assert (200, ()) == (ended.segments, ended.gap_indexes)
+
+
 async def test_a_full_queue_stops_fetching_and_the_loss_is_told(stage: Stage) -> None:
     stage.live = window(60)
     for each in stage.live.segments:
