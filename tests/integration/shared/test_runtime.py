@@ -1,6 +1,7 @@
 """A service as a process sees it: readiness that means it, loops that survive, an end that drains."""
 
 import asyncio
+import gc
 import os
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def settings(installation: Installation, **changes: str) -> SelectorSettings:
 async def selector(installation: Installation, **changes: str) -> AsyncIterator[Running]:
     async with build(settings(installation, **changes)) as application, running(application) as started:
         yield started
+    gc.collect()  # aiormq leaves coroutines of connections that never opened: let them go here, where it is known
 
 
 async def get(started: Running, path: str) -> tuple[int, Any]:
