@@ -39,7 +39,8 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
     client = SafeHttpClient(allowed=settings.allowed_addresses, user_agent=user_agent)
     async with foundation("ingest", settings) as base, client as http:
         wake = Wake()
-        followers = _followers(settings, base, http, wake)
+        spool = FolderSpool(scratch_folder(settings.spool_folder), limit_bytes=settings.spool_bytes)
+        followers = _followers(settings, base, http, spool, wake)
         intake = Intake(register=PostgresRegister(), closures=Closures(base.database), wake=wake)
         register(base.consumer, intake)
         try:
@@ -48,6 +49,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
             )
         finally:
             await _stop(followers)
+            spool.close()
 
 
 async def _stop(followers: Followers) -> None:
@@ -57,9 +59,9 @@ async def _stop(followers: Followers) -> None:
         log.warning("leases_run_out_by_themselves", reason=str(error))
 
 
-def _followers(settings: IngestSettings, base: Foundation, http: SafeHttpClient, wake: Wake) -> Followers:
-    spool = FolderSpool(scratch_folder(settings.spool_folder), limit_bytes=settings.spool_bytes)
-    spool.empty()
+def _followers(
+    settings: IngestSettings, base: Foundation, http: SafeHttpClient, spool: FolderSpool, wake: Wake
+) -> Followers:
     factory = FollowerFactory(
         journal=PostgresJournal(base.database, base.outbox),
         archive=Archive(base.store, spool),

@@ -22,9 +22,9 @@ class IngestSettings(ServiceSettings):
     window_overlap_s: float = Field(default=4.0, ge=0, lt=10, description="Overlap of two windows.")
     spool_folder: str = Field(
         default="/tmp/tldr-ingest",  # noqa: S108
-        description="Where bodies wait for the object store; each process needs a folder of its own.",
+        description="Where bodies wait for the object store; processes may share it.",
     )
-    spool_bytes: int = Field(default=2 * 1024**3, ge=0, description="Bound of that folder.")
+    spool_bytes: int = Field(default=2 * 1024**3, ge=0, description="Bound of what one process keeps there.")
     spool_entries: int = Field(
         default=300, ge=16, description="Segments of a stream that may wait for the database."
     )

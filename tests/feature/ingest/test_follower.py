@@ -113,6 +113,10 @@ class Stage:
         assert isinstance(ended, StreamEnded)
         return ended
 
+    @property
+    def spooled(self) -> list[Path]:
+        return list((self.folder / "spool").glob("*/*.body"))
+
     def of(self, model: type) -> list:  # type: ignore[type-arg]
         return [event for event in self.journal.events if isinstance(event, model)]
 
@@ -259,12 +263,12 @@ async def test_while_the_store_is_away_bodies_wait_on_disk_and_rows_for_them(sta
     stage.store.is_away = True
     running = asyncio.create_task((await stage.follower()).run())
     async with asyncio.timeout(20):
-        while len(list((stage.folder / "spool").iterdir())) < 15:
+        while len(stage.spooled) < 15:
             await asyncio.sleep(0.01)
     assert [] == stage.journal.sequences
     stage.store.is_away = False
     await asyncio.wait_for(running, 20)
-    assert (list(range(15)), []) == (stage.journal.sequences, list((stage.folder / "spool").iterdir()))
+    assert (list(range(15)), []) == (stage.journal.sequences, stage.spooled)
     assert ts_segment(4 * SEGMENT_US, SEGMENT_US) == stage.body_of(4)
 
 
@@ -325,11 +329,11 @@ async def test_a_cancelled_follower_leaves_no_bodies_behind(stage: Stage) -> Non
     stage.journal.is_away = stage.store.is_away = True
     running = asyncio.create_task((await stage.follower()).run())
     async with asyncio.timeout(20):
-        while len(list((stage.folder / "spool").iterdir())) < 5:
+        while len(stage.spooled) < 5:
             await asyncio.sleep(0.01)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
-    assert [] == list((stage.folder / "spool").iterdir())
+    assert [] == stage.spooled
 
 
 async def test_whoever_resumes_makes_the_same_rows_and_ids(tmp_path: Path) -> None:
