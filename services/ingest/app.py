@@ -5,6 +5,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 import structlog
 
@@ -45,10 +46,13 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
         register(base.consumer, intake)
         try:
             yield Application(
-                base, ops_host=settings.ops_host, ops_port=settings.ops_port, loops=(followers.loop(),)
+                base,
+                ops_host=settings.ops_host,
+                ops_port=settings.ops_port,
+                loops=(followers.loop(),),
+                on_stop=partial(_stop, followers),
             )
         finally:
-            await _stop(followers)
             spool.close()
 
 
