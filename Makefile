@@ -1,6 +1,8 @@
 # Needs python3 (3.11 or newer), make and git; `install` says what else it installs. `make` lists the targets.
 PYTHON ?= python3
 BIN := .venv/bin
+# A given broker is one virtual host, so one worker has it to itself.
+WORKERS := $(if $(RABBITMQ_URL),1,2)
 SERVICES := gateway ingest analyzer selector clipper notifier
 # uv settings of this machine must not leak into the locks: only PyPI itself is read.
 UV := env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_DEFAULT_INDEX -u UV_FIND_LINKS $(BIN)/uv --no-config
@@ -29,7 +31,7 @@ demo: install ## Run everything on a demo stream (DEMO_MEDIA, DEMO_SPEED, DEMO_S
 	$(BIN)/python -m sandbox.demo
 
 test: install check ## All checks, then all tests but the fault tests
-	$(BIN)/pytest -n 2 --dist loadgroup tests -m "not faults"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests -m "not faults"
 
 test-faults: install ## Kill, freeze and wipe things while streams run (minutes)
 	$(BIN)/pytest tests/faults -m faults

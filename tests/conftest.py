@@ -5,16 +5,16 @@ Under xdist the controller starts the servers once and gives each worker a virtu
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import aio_pika
-import asyncpg
 import pytest
 
 from localcluster.cluster import LocalServers
+from localcluster.scratch_database import database_url, execute, scratch_database
 from shared import topology, trace
 from shared.bootstrap import Roles, service_url, set_up
 from shared.contract import SERVICES, active, queue_name
@@ -59,6 +59,8 @@ def _start_servers() -> LocalServers:
 def pytest_configure_node(node: Any) -> None:
     """Called by xdist's controller for each worker."""
     servers = _start_servers()
+    if servers.rabbitmq is None and node.config.option.numprocesses > 1:
+        raise pytest.UsageError("RABBITMQ_URL names one virtual host: use one worker (-n 1)")
     vhost_url = servers.rabbitmq.add_vhost(node.gateway.id) if servers.rabbitmq else servers.rabbitmq_url
     node.workerinput["rabbitmq_url"] = vhost_url
     node.workerinput["database_admin_url"] = servers.database_admin_url
@@ -90,51 +92,20 @@ def postgres(servers: Servers) -> Postgres:
     return Postgres(servers.database_admin_url)
 
 
-def database_address(url: str, name: str) -> str:
-    return f"{url.rpartition('/')[0]}/{name}"
-
-
-async def _execute(url: str, *statements: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        for statement in statements:
-            await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
 @pytest.fixture(scope="session")
-def template(servers: Servers) -> Iterator[tuple[str, Roles]]:
+async def template(servers: Servers) -> AsyncIterator[tuple[str, Roles]]:
     """A database that has been bootstrapped and migrated, to be copied; its roles go with it."""
-    prefix = f"t{secrets.token_hex(5)}"
-    roles, name = Roles(prefix), f"tpl_{prefix}"
-    admin = servers.database_admin_url
-
-    async def make() -> None:
-        await _execute(admin, f"CREATE DATABASE {name}")
-        await set_up(database_address(admin, name), roles=roles, password=PASSWORD)
-        await upgrade_all(database_address(admin, name), roles=roles)
-
-    asyncio.run(make())
-    yield name, roles
-    asyncio.run(_drop(admin, name, roles))
-
-
-async def _drop(admin: str, name: str, roles: Roles) -> None:
-    await _execute(admin, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-    for role in (*map(roles.service, SERVICES), roles.owner):
-        await _execute(admin, f'DROP ROLE IF EXISTS "{role}"')
+    async with scratch_database(servers.database_admin_url) as made:
+        await set_up(made.admin_url, roles=made.roles, password=PASSWORD)
+        await upgrade_all(made.admin_url, roles=made.roles)
+        yield made.name, made.roles
 
 
 @pytest.fixture(scope="session")
-def queues(servers: Servers) -> str:
+async def queues(servers: Servers) -> str:
     """The address of a virtual host in which the topology stands."""
-
-    async def declare() -> None:
-        async with await aio_pika.connect(servers.rabbitmq_url) as connection:
-            await topology.declare(await connection.channel())
-
-    asyncio.run(declare())
+    async with await aio_pika.connect(servers.rabbitmq_url) as connection:
+        await topology.declare(await connection.channel())
     return servers.rabbitmq_url
 
 
@@ -154,7 +125,7 @@ async def installation(
     trace.configure()
     source, roles = template
     name = f"db_{secrets.token_hex(6)}"
-    await _execute(servers.database_admin_url, f"CREATE DATABASE {name} TEMPLATE {source}")
+    await execute(servers.database_admin_url, f"CREATE DATABASE {name} TEMPLATE {source}")
     await _purge(queues)
-    yield Installation(queues, database_address(servers.database_admin_url, name), roles, tmp_path)
-    await _execute(servers.database_admin_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    yield Installation(queues, database_url(servers.database_admin_url, name), roles, tmp_path)
+    await execute(servers.database_admin_url, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")

@@ -40,7 +40,8 @@ class ServiceNotReadyError(Exception):
 class LocalServers:
     """RabbitMQ and PostgreSQL in a scratch folder that goes with them; started together, about 5 s.
 
-    `RABBITMQ_URL` and `DATABASE_ADMIN_URL` in `environment` name servers to use instead; those are not touched.
+    `RABBITMQ_URL` and `DATABASE_ADMIN_URL` (or `DATABASE_URL`) in `environment` name servers to use instead; those
+    are neither started nor stopped.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class LocalServers:
         postgres_settings: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._given_rabbitmq_url = environment.get("RABBITMQ_URL", "")
-        self._given_database_url = environment.get("DATABASE_ADMIN_URL", "")
+        self._given_database_url = environment.get("DATABASE_ADMIN_URL") or environment.get(
+            "DATABASE_URL", ""
+        )
         self._postgres_settings = dict(postgres_settings)
         self._stack = ExitStack()
         self._folder: Path | None = None

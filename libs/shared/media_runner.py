@@ -22,7 +22,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar
 
+import structlog
+
 from shared.errors import PermanentError, RetryableError
+
+log = structlog.get_logger()
 
 # Demuxers that read one file and open no other. hls, dash, concat and image2 do, and so are not here.
 DEMUXERS = frozenset(
@@ -214,6 +218,7 @@ def input_arguments(path: Path | str, *, demuxer: str) -> tuple[str, ...]:
 async def detect_sandbox() -> Sandbox:
     """The best sandbox that works on this machine, found by starting a process in it once."""
     if shutil.which("bwrap") is None:
+        log.warning("sandbox_missing", program="bwrap", instead=Sandbox.LIMITS_ONLY.value)
         return Sandbox.LIMITS_ONLY
     with tempfile.TemporaryDirectory(prefix="sandbox-check-") as folder:
         argv = [*_bubblewrap(Path(folder), binaries=()), "true"]
@@ -225,7 +230,10 @@ async def detect_sandbox() -> Sandbox:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return Sandbox.BUBBLEWRAP if process.returncode == 0 else Sandbox.LIMITS_ONLY
+    if process.returncode != 0:
+        log.warning("sandbox_refused", status=process.returncode, instead=Sandbox.LIMITS_ONLY.value)
+        return Sandbox.LIMITS_ONLY
+    return Sandbox.BUBBLEWRAP
 
 
 class MediaRunner:

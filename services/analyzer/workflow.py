@@ -12,8 +12,9 @@ from typing import ClassVar, Literal, Protocol
 
 from analyzer.domain.analysis import Analysis
 from analyzer.domain.verdict import conclude, fail, sift
+from shared import metrics
 from shared.errors import PermanentError, PipelineError, RetryableError
-from shared.events import Event, SegmentReady
+from shared.events import Event, SegmentReady, Verdict
 from shared.ids import Position, StreamId
 from shared.object_store import ObjectStore
 from shared.profile import Profile
@@ -104,11 +105,13 @@ class Analyst:
         profile = await self._profiles.get(event.profile_key)
         with TemporaryDirectory(prefix="window-", dir=self._work_root) as folder:
             window = await self._fetch(event, Path(folder))
-            analysis = await self._provider.score(window, profile)
+            with metrics.analysis_s.labels(self._provider.name).time():
+                analysis = await self._provider.score(window, profile)
         dimensions = frozenset(dimension.name for dimension in profile.dimensions)
         sifted = sift(analysis.moments, length_us=window.length_us, dimensions=dimensions)
         if sifted.faults and not sifted.moments:
             raise AnswerInvalid(f"window {event.stream_id} {event.position}: {'; '.join(sifted.faults)}")
+        metrics.windows.labels(self._provider.name, Verdict.ANALYSED.value).inc()
         return conclude(event, analysis, sifted, occurred_at=self._clock())
 
     def give_up(self, event: SegmentReady, error: Exception) -> tuple[Event, ...]:
@@ -118,6 +121,7 @@ class Analyst:
             if isinstance(error, PipelineError)
             else f"internal: {type(error).__name__}"
         )
+        metrics.windows.labels(self._provider.name, Verdict.FAILED.value).inc()
         verdict = fail(event, provider=self._provider.name, reason=reason, occurred_at=self._clock())
         return (verdict,)
 

@@ -23,6 +23,7 @@ from clipper.domain.outcome import (
     thumbnail_key,
     video_key,
 )
+from shared import metrics
 from shared.errors import PipelineError
 from shared.events import Event
 from shared.object_store import ObjectStore
@@ -117,10 +118,12 @@ class Editor:
                 picture = await self._cutter.thumbnail(clip, at_us=frame_shown_at(clip.spans, event.peak_us))
             with _stage("store"):
                 stored = await self._keep(event, clip, picture)
+        metrics.clips.labels("ready").inc()
         return (ready(event, stored, occurred_at=self._clock()),)
 
     def give_up(self, event: Highlight, error: Exception) -> tuple[Event, ...]:
         """`clip.failed` for a highlight on which the attempts are exhausted or pointless."""
+        metrics.clips.labels("failed").inc()
         known = isinstance(error, PipelineError)
         outcome = failed(
             event,
@@ -162,9 +165,10 @@ class Editor:
 
 @contextmanager
 def _stage(name: Stage) -> Iterator[None]:
-    """Names the stage on an error that passes, without changing which family it belongs to."""
+    """Times the stage, and names it on an error that passes without changing which family it belongs to."""
     try:
-        yield
+        with metrics.clip_s.labels(name).time():
+            yield
     except PipelineError as error:
         error.add_note(name)
         raise

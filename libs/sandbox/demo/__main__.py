@@ -12,6 +12,7 @@ from rich.console import Console
 from localcluster.cluster import LocalCluster, LocalServers
 from localcluster.environment import Installation
 from localcluster.installation import set_up
+from localcluster.scratch_database import scratch_database
 from sandbox.demo.customer import Customer
 from sandbox.demo.observer import Observer
 from sandbox.demo.options import OptionInvalid, Options
@@ -41,10 +42,14 @@ def main() -> int:
 
 
 async def _demo(console: Console, options: Options, servers: LocalServers) -> int:
-    async with outside_world(options) as (origin, receiver):
+    async with (
+        outside_world(options) as (origin, receiver),
+        scratch_database(servers.database_admin_url) as database,
+    ):
         installation = Installation(
             rabbitmq_url=servers.rabbitmq_url,
-            database_admin_url=servers.database_admin_url,
+            database_admin_url=database.admin_url,
+            roles=database.roles,
             folder=servers.folder,
             outbound_allow=(_host_port(origin.url), _host_port(receiver.url)),
         )
