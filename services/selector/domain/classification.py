@@ -38,7 +38,13 @@ def reason_of(moment: Moment, *, profile: Profile) -> str:
     leading = leading_dimensions(moment, profile=profile)[:LED_BY]
     led_by = " and ".join(f"{name} {moment.scores[name]:.2f}" for name in leading)
     score = f"Score {moment.score:.2f}, {_grade(moment.score, profile.thresholds)}"
-    return f"{moment.reason} {score}{f', led by {led_by}' if led_by else ''}.".strip()
+    sentences = (_sentence(moment.reason), f"{score}{f', led by {led_by}' if led_by else ''}.")
+    return " ".join(each for each in sentences if each)
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".!?" else f"{text[0].upper()}{text[1:]}."
 
 
 def _grade(score: float, thresholds: Thresholds) -> str:

@@ -44,3 +44,9 @@ def test_dimensions_that_the_profile_does_not_know_never_lead() -> None:
 def test_the_reason_ends_with_the_score_in_words_and_numbers() -> None:
     expected = "It got loud. Score 0.80, above the threshold of 0.70, led by audio 0.80 and motion 0.80."
     assert reason_of(moment(5, score=0.8), profile=PROFILE) == expected
+
+
+def test_a_reason_without_a_full_stop_becomes_a_sentence_of_its_own() -> None:
+    quiet = moment(5, score=0.8).model_copy(update={"reason": "loudness rose 9 dB"})
+    told = reason_of(quiet, profile=PROFILE)
+    assert told.startswith("Loudness rose 9 dB. Score 0.80")
