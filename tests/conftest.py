@@ -12,6 +12,7 @@ from typing import Any
 
 import aio_pika
 import pytest
+import structlog
 
 from localcluster.cluster import LocalServers
 from localcluster.scratch_database import database_url, execute, scratch_database
@@ -53,6 +54,18 @@ def _start_servers() -> LocalServers:
         _servers = LocalServers(postgres_settings={"fsync": "off", "synchronous_commit": "off"})
         _servers.__enter__()
     return _servers
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_logs() -> None:
+    """Log lines for people who read a failed test; structlog's own tracebacks take seconds each."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ]
+    )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -312,3 +312,19 @@ def test_ids_of_the_same_work_are_the_same() -> None:
     assert event_id(stream, ClipReady.name, highlight, 0) == event_id(stream, ClipReady.name, highlight, 0)
     assert event_id(stream, ClipReady.name, highlight, 0) != event_id(stream, ClipReady.name, highlight, 1)
     assert OrganizationId("org_1") == "org_1"
+
+
+async def test_a_handler_that_is_cut_off_gives_its_lease_back_and_counts_no_attempt(
+    installation: Installation,
+) -> None:
+    workflow = Clipper()
+    async with clipper_service(installation, workflow, graceful_timeout_s=0.05):
+        await send(installation, highlight_confirmed().model_dump_json().encode())
+        await until(installation, STATES, [("received", 1)])
+    released = "SELECT state, attempt, lease_until <= now() FROM clipper.inbox"
+    await until(installation, released, [("received", 0, True)])
+    again = Clipper()
+    again.gate.set()
+    async with clipper_service(installation, again) as service:
+        await service.sweeper.turn()
+        await until(installation, "SELECT state FROM clipper.inbox", [("done",)])
