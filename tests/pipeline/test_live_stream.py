@@ -98,12 +98,23 @@ def _check_clip(highlight: dict, path: Path) -> None:
     assert abs(sync_error_s(path)) <= 0.020
     thumbnail = path.with_suffix(".jpg").read_bytes()
     assert b"\xff\xd8" == thumbnail[:2]
+    assert {"h264", "aac"} == _codecs(path)
     decoded = subprocess.run(
         ["ffmpeg", "-v", "error", "-xerror", "-i", str(path), "-f", "null", "-"],
         capture_output=True,
         check=False,
     )
     assert (0, b"") == (decoded.returncode, decoded.stderr)
+
+
+def _codecs(path: Path) -> set[str]:
+    listed = subprocess.run(
+        ["ffprobe", "-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0", str(path)],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    return set(listed.stdout.split())
 
 
 async def test_stop_ends_the_stream_with_what_was_found(installation: Installation, film: Path) -> None:
