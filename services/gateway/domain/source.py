@@ -1,5 +1,6 @@
 """Where a stream's media comes from: which addresses are accepted, and the platform that they stand for."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -13,8 +14,16 @@ _TWITCH = ("twitch.tv",)
 _YOUTUBE = ("youtube.com", "youtu.be")
 _LATER_SCHEMES = ("rtmp", "rtmps", "rtsp", "rtsps", "srt")
 _HUNDREDMS = ("100ms.live",)
-_OWN_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "range", "upgrade"})
+# What the HTTP client of the services sets by itself, or refuses: told here, not when the stream fails.
+_OWN_HEADERS = frozenset(
+    {
+        *("accept-encoding", "connection", "content-length", "expect", "host", "keep-alive", "range"),
+        *("proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"),
+    }
+)
+_HEADER_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 MAX_HEADERS = 20
+MAX_HEADER_CHARACTERS = 8_000
 
 
 class Platform(StrEnum):
@@ -59,9 +68,11 @@ def check_headers(headers: Mapping[str, str]) -> None:
     """Raise Unacceptable for headers that are not HTTP, or that our own client must set."""
     if len(headers) > MAX_HEADERS:
         raise _bad_header(f"more than {MAX_HEADERS} headers")
+    if sum(len(name) + len(value) for name, value in headers.items()) > MAX_HEADER_CHARACTERS:
+        raise _bad_header(f"the headers have more than {MAX_HEADER_CHARACTERS} characters in all")
     for name, value in headers.items():
-        if not name or not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
-            raise _bad_header(f"{name!r} is not a header name")
+        if not _HEADER_NAME.fullmatch(name):
+            raise _bad_header(f"{name[:80]!r} is not a header name")
         if name.lower() in _OWN_HEADERS:
             raise _bad_header(f"the header {name} cannot be set")
         if not value.isprintable() or not value.isascii():

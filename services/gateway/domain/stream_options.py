@@ -1,5 +1,6 @@
 """How a customer wants a stream judged: the options of a request, with their defaults and bounds."""
 
+from json import dumps
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
@@ -8,6 +9,7 @@ from gateway.domain.source import display_form
 from shared.profile import Quality, Sensitivity
 
 MAX_METADATA_KEYS = 50
+MAX_METADATA_CHARACTERS = 16_384
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -63,6 +65,10 @@ class StreamOptions(BaseModel):
 
 
 def check_metadata(metadata: dict[str, Any] | None) -> None:
-    """Raise ValueError for more keys than a stream may carry."""
-    if metadata is not None and len(metadata) > MAX_METADATA_KEYS:
+    """Raise ValueError for more than a stream may carry: every highlight and webhook repeats it."""
+    if metadata is None:
+        return
+    if len(metadata) > MAX_METADATA_KEYS:
         raise ValueError(f"metadata may have {MAX_METADATA_KEYS} keys at most")
+    if len(dumps(metadata)) > MAX_METADATA_CHARACTERS:
+        raise ValueError(f"metadata may have {MAX_METADATA_CHARACTERS} characters of JSON at most")

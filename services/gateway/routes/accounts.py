@@ -1,12 +1,14 @@
 """Registration and API keys."""
 
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Depends
-from pydantic import AwareDatetime, BaseModel, Field, SecretStr
+from pydantic import AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
 
 from gateway.domain.scopes import Scope
 from gateway.routes.bodies import RequestBody
+from gateway.routes.problems import problems_of
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.accounts import Registered
 from gateway.workflow.authentication import Caller
@@ -14,52 +16,61 @@ from shared.ids import ApiKeyId
 
 router = APIRouter(tags=["accounts"])
 KeysCaller = Annotated[Caller, Depends(needs(Scope.KEYS_WRITE))]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 class RegisterRequest(RequestBody):
-    email: str = Field(max_length=254)
-    password: SecretStr = Field(max_length=200, description="At least 10 characters, hard to guess.")
-    company_name: str = Field(min_length=1, max_length=200)
+    email: str = Field(max_length=254, examples=["ops@example.com"])
+    password: SecretStr = Field(
+        max_length=200,
+        description="At least 10 characters, hard to guess.",
+        examples=["a long phrase of yours"],
+    )
+    company_name: Name = Field(max_length=200, examples=["Example Sports"])
 
 
 class OrganizationAnswer(BaseModel):
-    id: str
+    id: str = Field(description="`org_` and 12 hexadecimal digits.", examples=["org_60d7a32ebf45"])
     name: str
-    plan: str
+    plan: str = Field(examples=["starter"])
 
 
 class UserAnswer(BaseModel):
     """A new account. The API key is shown this once."""
 
-    id: str
-    email: str
-    role: str
+    id: str = Field(description="`usr_` and 12 hexadecimal digits.", examples=["usr_0b4bca52240c"])
+    email: str = Field(description="The address in lower case.")
+    role: str = Field(examples=["owner"])
     created_at: AwareDatetime
     organization: OrganizationAnswer
-    api_key: str
-    api_key_id: str
+    api_key: str = Field(description="Goes into `X-API-Key`. Shown this once: store it now.")
+    api_key_id: str = Field(description="Revokes the key, with `DELETE /api-keys/{key_id}`.")
 
 
 class ApiKeyRequest(RequestBody):
-    name: str = Field(min_length=1, max_length=100)
-    scopes: tuple[Scope, ...] = Field(min_length=1)
+    name: Name = Field(max_length=100, description="For your eyes.", examples=["dashboard"])
+    scopes: tuple[Scope, ...] = Field(
+        min_length=1,
+        description="What the key may do; only what the calling key may do itself.",
+        examples=[["streams:read", "highlights:read"]],
+    )
 
 
 class ApiKeyAnswer(BaseModel):
     """A new key. Its text is shown this once."""
 
-    id: str
+    id: str = Field(description="`key_` and 12 hexadecimal digits.", examples=["key_cb5afe9ac075"])
     name: str
     scopes: tuple[Scope, ...]
     created_at: AwareDatetime
-    api_key: str
+    api_key: str = Field(description="Goes into `X-API-Key`. Shown this once: store it now.")
 
 
 class MessageAnswer(BaseModel):
     message: str
 
 
-@router.post("/auth/register")
+@router.post("/auth/register", responses=problems_of(HTTPStatus.CONFLICT))
 async def register(body: RegisterRequest, use: Use) -> UserAnswer:
     """Make a user, an organization and its first API key."""
     return _answer(

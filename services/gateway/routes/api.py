@@ -1,5 +1,6 @@
 """The whole API: every router under its prefixes, errors, limits and headers around them."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import APIRouter, FastAPI
@@ -8,7 +9,7 @@ from starlette.types import ASGIApp
 
 from gateway.routes import accounts, docs, health, hundredms, objects, problems, streams, webhooks
 from gateway.routes.edge import TRACE_HEADER, BodyLimit, Edge
-from gateway.routes.problems import Problem
+from gateway.routes.problems import MEDIA_TYPE, problems_of
 from gateway.routes.use_cases import UseCases
 
 ALIASES = ("/v1", "/api/v1")
@@ -17,17 +18,26 @@ DESCRIPTION = (
     "and tells you within seconds.\n\n"
     "Send your key in `X-API-Key`. Errors are problem documents (RFC 9457)."
 )
-_PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": text}
-    for status, text in (
-        (401, "No key, or not a valid one"),
-        (403, "The key lacks a scope"),
-        (404, "Not found"),
-        (413, "The body is too long"),
-        (422, "A field is wrong"),
-        (503, "Try again in a moment"),
-    )
-}
+_OF_BODIES = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+)
+_PROBLEMS = problems_of(
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.NOT_FOUND,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+    *_OF_BODIES,
+)
+_WEBHOOK_PROBLEMS = problems_of(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 
 class Api(FastAPI):
@@ -35,6 +45,36 @@ class Api(FastAPI):
 
     def build_middleware_stack(self) -> ASGIApp:
         return Edge(super().build_middleware_stack())
+
+    def openapi(self) -> dict[str, Any]:
+        """With each route's own problems only, in the media type in which they are sent."""
+        if not self.openapi_schema:
+            described = super().openapi()
+            for item in described["paths"].values():
+                for operation in item.values():
+                    operation["responses"] = _fitting(operation)
+        return super().openapi()
+
+
+def _fitting(operation: dict[str, Any]) -> dict[str, Any]:
+    """What cannot happen to an operation without key, id or body is left out."""
+    answers: dict[str, Any] = operation["responses"]
+    left_out = set()
+    if "security" not in operation and "403" in answers:
+        left_out |= {"401", "403"}
+    if "requestBody" not in operation:
+        left_out |= {str(int(status)) for status in _OF_BODIES}
+    if not any(each["in"] == "path" for each in operation.get("parameters", ())):
+        left_out.add("404")
+    return {status: _typed(answer) for status, answer in answers.items() if status not in left_out}
+
+
+def _typed(answer: dict[str, Any]) -> dict[str, Any]:
+    """A problem in the media type in which it is sent; other answers as they are."""
+    content = answer.get("content", {}).get("application/json", {})
+    if not content.get("schema", {}).get("$ref", "").endswith("/Problem"):
+        return answer
+    return {**answer, "content": {MEDIA_TYPE: content}}
 
 
 def create_api(
@@ -79,7 +119,7 @@ def _include_routers(app: FastAPI, *, prefix: str) -> None:
     app.include_router(health.router)
     app.include_router(docs.router)
     app.include_router(objects.router)
-    app.include_router(hundredms.webhook_router, responses=_PROBLEMS)
+    app.include_router(hundredms.webhook_router, responses=_WEBHOOK_PROBLEMS)
     for path in dict.fromkeys((prefix, *ALIASES)):
         app.include_router(hundredms.webhook_router, prefix=path, include_in_schema=False)
         app.include_router(versioned, prefix=path, include_in_schema=path == prefix)

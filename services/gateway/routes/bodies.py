@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 MAX_DEPTH = 20
+_MAX_SHOWN_PLACE = 100
 
 
 class RequestBody(BaseModel):
@@ -14,27 +15,32 @@ class RequestBody(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _storable(cls, value: Any) -> Any:
-        _check(value, depth=0)
+        _check(value, place=())
         return value
 
 
-def _check(value: object, *, depth: int) -> None:
+def _check(value: object, *, place: tuple[str, ...]) -> None:
     """Raise ValueError for what PostgreSQL's text and jsonb cannot hold, and for bottomless nesting."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"nested deeper than {MAX_DEPTH} levels")
+    if len(place) > MAX_DEPTH:
+        raise _refusal(place[:3], f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, dict):
         for name, item in value.items():
-            _check(name, depth=depth + 1)
-            _check(item, depth=depth + 1)
+            _check_text(name, place=place)
+            _check(item, place=(*place, name))
     elif isinstance(value, list):
-        for item in value:
-            _check(item, depth=depth + 1)
+        for number, item in enumerate(value):
+            _check(item, place=(*place, str(number)))
     elif isinstance(value, str):
-        _check_text(value)
+        _check_text(value, place=place)
     elif isinstance(value, float) and not isfinite(value):
-        raise ValueError("numbers must be finite")
+        raise _refusal(place, "numbers must be finite")
 
 
-def _check_text(text: str) -> None:
+def _check_text(text: str, *, place: tuple[str, ...]) -> None:
     if "\x00" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise ValueError("text must not contain U+0000 or lone surrogates")
+        raise _refusal(place, "text must not contain U+0000 or lone surrogates")
+
+
+def _refusal(place: tuple[str, ...], message: str) -> ValueError:
+    where = ".".join(place)[:_MAX_SHOWN_PLACE]
+    return ValueError(f"{where}: {message}" if where else message)

@@ -1,8 +1,9 @@
 """What surrounds every request: body limit, trace id, security headers, log line and metric."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
-from time import perf_counter
+from time import monotonic, perf_counter
 from types import MappingProxyType
 
 import structlog
@@ -10,13 +11,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.routes.problems import problem
+from gateway.routes.problems import NO_SUCH_PATH, problem
 from shared import metrics
 from shared.trace import current_trace_id
 
 log = structlog.get_logger()
 
 TRACE_HEADER = "X-Trace-Id"
+BODY_WITHIN_S = 30.0
 _SECURITY: Mapping[str, str] = MappingProxyType(
     {
         "X-Content-Type-Options": "nosniff",
@@ -55,7 +57,7 @@ class Edge:
 
 async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
     """No id and no key holds U+0000; PostgreSQL's text cannot even be asked for it."""
-    answer = problem(HTTPStatus.NOT_FOUND, code="not_found", detail=HTTPStatus.NOT_FOUND.phrase)
+    answer = problem(HTTPStatus.NOT_FOUND, code="not_found", detail=NO_SUCH_PATH)
     await answer(scope, receive, send)
 
 
@@ -76,11 +78,12 @@ def _note(scope: Scope, *, status: int, seconds: float) -> None:
 
 
 class BodyLimit:
-    """Refuses bodies that are too long, by their announced length or while they arrive."""
+    """Refuses bodies that are too long, by their announced length or while they arrive, or that take too long."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, *, max_bytes: int, within_s: float = BODY_WITHIN_S) -> None:
         self._app = app
         self._max_bytes = max_bytes
+        self._within_s = within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -90,17 +93,29 @@ class BodyLimit:
         if not announced.isdigit() or int(announced) > self._max_bytes:
             await self._refusal()(scope, receive, send)
             return
-        received = 0
+        await self._app(scope, self._limited(receive), send)
 
-        async def counted() -> Message:
-            nonlocal received
-            message = await receive()
+    def _limited(self, receive: Receive) -> Receive:
+        received, whole, deadline = 0, False, monotonic() + self._within_s
+
+        async def limited() -> Message:
+            nonlocal received, whole
+            message = await (receive() if whole else self._in_time(receive, deadline))
             received += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
             if received > self._max_bytes:
                 raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._text())
             return message
 
-        await self._app(scope, counted, send)
+        return limited
+
+    async def _in_time(self, receive: Receive, deadline: float) -> Message:
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                return await receive()
+        except TimeoutError as error:
+            detail = f"The body did not arrive within {self._within_s:g} seconds"
+            raise HTTPException(HTTPStatus.REQUEST_TIMEOUT, detail, {"Connection": "close"}) from error
 
     def _text(self) -> str:
         return f"The body is longer than {self._max_bytes} bytes"

@@ -18,8 +18,35 @@ webhook_router = APIRouter(tags=["100ms"])
 ConnectionWriter = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_WRITE))]
 
 
+_PAYLOAD = {
+    "requestBody": {
+        "required": True,
+        "description": "The webhook as 100ms sends it, with the connection's secret in its header.",
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["type"], "additionalProperties": True},
+                "example": {
+                    "version": "2.0",
+                    "id": "2d8ad8c1-6b1c-4c4f-a6c6-3b5a3a5d3a11",
+                    "account_id": "627cdddff2e4e30487862ad1",
+                    "timestamp": "2026-01-01T12:00:00Z",
+                    "type": "hls.started.success",
+                    "data": {
+                        "room_id": "627ce6b1f2e4e30487862ad4",
+                        "session_id": "627ce6b1f2e4e30487862ad5",
+                        "beam_id": "627ce6b1f2e4e30487862ad6",
+                        "url": "https://example.com/beam/627ce6b1/master.m3u8",
+                        "started_at": "2026-01-01T11:59:58Z",
+                    },
+                },
+            }
+        },
+    }
+}
+
+
 class ConnectionRequest(RequestBody):
-    name: str = Field(min_length=1, max_length=100)
+    name: str = Field(min_length=1, max_length=100, description="For your eyes.", examples=["workspace eu"])
     secret: SecretStr | None = Field(
         default=None,
         min_length=MIN_SECRET,
@@ -35,12 +62,12 @@ class ConnectionRequest(RequestBody):
 class ConnectionAnswer(BaseModel):
     """A connection. The secret is shown this once."""
 
-    id: str
+    id: str = Field(description="`con_` and 12 hexadecimal digits.", examples=["con_774ad5c86953"])
     name: str
-    secret_header: str
-    secret: str
+    secret_header: str = Field(description="Name of the header that 100ms shall send.")
+    secret: str = Field(description="Value of that header. Shown this once: store it now.")
     webhook_path: str = Field(description="Give 100ms this path on our host.")
-    options: dict[str, Any]
+    options: dict[str, Any] = Field(description="Of every stream that comes by this connection.")
     created_at: AwareDatetime
 
 
@@ -70,7 +97,7 @@ async def connect_hundredms(body: ConnectionRequest, use: Use, caller: Connectio
     )
 
 
-@webhook_router.post("/webhooks/100ms")
+@webhook_router.post("/webhooks/100ms", openapi_extra=_PAYLOAD)
 async def receive_hundredms(request: Request, use: Use) -> ReceivedAnswer:
     """A webhook of 100ms; its secret tells which connection it is for."""
     connection = await use.hundredms.authenticate(None, headers=request.headers)
@@ -78,7 +105,7 @@ async def receive_hundredms(request: Request, use: Use) -> ReceivedAnswer:
     return ReceivedAnswer()
 
 
-@webhook_router.post("/webhooks/100ms/{connection_id}")
+@webhook_router.post("/webhooks/100ms/{connection_id}", openapi_extra=_PAYLOAD)
 async def receive_hundredms_for(connection_id: str, request: Request, use: Use) -> ReceivedAnswer:
     """A webhook of 100ms for one connection. Known or not, once durable the answer is exactly 200."""
     connection = await use.hundredms.authenticate(ConnectionId(connection_id), headers=request.headers)

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any, cast
 
 import structlog
@@ -10,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from gateway.domain import refusals
 from shared.errors import RetryableError
@@ -19,6 +21,35 @@ log = structlog.get_logger()
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 2
+NO_SUCH_PATH = "There is nothing at this path; /docs lists what there is"
+NOT_JSON = "The body is not JSON"
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+_JSON_EXPECTED = "Send a JSON object with the header Content-Type: application/json"
+_CODES = MappingProxyType(
+    {HTTPStatus.BAD_REQUEST: "malformed", HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "body_too_large"}
+)
+_TEXTS: Mapping[str, str] = MappingProxyType(
+    {
+        "missing": "is required",
+        "extra_forbidden": "is not a known field",
+        "model_attributes_type": "must be a JSON object",
+        "dict_type": "must be a JSON object",
+        "tuple_type": "must be a list",
+    }
+)
+_MEANINGS: Mapping[HTTPStatus, str] = MappingProxyType(
+    {
+        HTTPStatus.BAD_REQUEST: "The body is not JSON",
+        HTTPStatus.UNAUTHORIZED: "No key or secret, or not a valid one",
+        HTTPStatus.FORBIDDEN: "The key lacks a scope",
+        HTTPStatus.NOT_FOUND: "No such thing, or not yours",
+        HTTPStatus.CONFLICT: "It exists already",
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
+        HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json",
+        HTTPStatus.UNPROCESSABLE_ENTITY: "A field is wrong",
+        HTTPStatus.SERVICE_UNAVAILABLE: "Try again after `Retry-After` seconds",
+    }
+)
 _STATUS: tuple[tuple[type[refusals.Refused], HTTPStatus], ...] = (
     (refusals.Unauthenticated, HTTPStatus.UNAUTHORIZED),
     (refusals.Forbidden, HTTPStatus.FORBIDDEN),
@@ -38,12 +69,14 @@ class FieldFault(BaseModel):
 class Problem(BaseModel):
     """What went wrong. `type` is stable and meant for programs, `detail` for people."""
 
-    type: str = Field(examples=["urn:tldr:problem:not_found"])
-    title: str
-    status: int
-    detail: str
-    trace_id: str | None = None
-    errors: list[FieldFault] | None = None
+    type: str = Field(
+        description="`urn:tldr:problem:` and a stable word.", examples=["urn:tldr:problem:not_found"]
+    )
+    title: str = Field(description="The status in words.", examples=["Not Found"])
+    status: int = Field(description="The HTTP status.", examples=[404])
+    detail: str = Field(description="What is wrong, for people.", examples=["Stream not found"])
+    trace_id: str | None = Field(default=None, description="Tell us this when you ask about an error.")
+    errors: list[FieldFault] | None = Field(default=None, description="Each wrong field, with status 422.")
 
 
 def problem(
@@ -65,6 +98,11 @@ def problem(
     return JSONResponse(
         body.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=headers
     )
+
+
+def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """What a route's description says of these statuses."""
+    return {int(status): {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
@@ -101,7 +139,11 @@ async def _unavailable(_request: Request, error: RetryableError) -> Response:
 async def _invalid(_request: Request, error: RequestValidationError) -> Response:
     faults = [_fault(fault) for fault in error.errors()]
     if any(fault["type"] == "json_invalid" for fault in error.errors()):
-        return problem(HTTPStatus.BAD_REQUEST, code="malformed", detail="The body is not JSON")
+        return problem(HTTPStatus.BAD_REQUEST, code="malformed", detail=NOT_JSON)
+    if isinstance(error.body, bytes) and error.body:
+        return problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE, code="unsupported_media_type", detail=_JSON_EXPECTED
+        )
     detail = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults[:5])
     return problem(
         HTTPStatus.UNPROCESSABLE_ENTITY, code="invalid_request", detail=detail[:1000], errors=faults[:50]
@@ -111,16 +153,46 @@ async def _invalid(_request: Request, error: RequestValidationError) -> Response
 def _fault(fault: Mapping[str, Any]) -> dict[str, str]:
     """Field and message; never the value, which may be a secret."""
     place = [str(part) for part in fault["loc"] if part not in ("body", "query", "path", "header")]
-    return {"field": ".".join(place) or "body", "message": str(fault["msg"])}
+    return {"field": ".".join(place) or "body", "message": _text(fault)}
 
 
-async def _http(_request: Request, error: HTTPException) -> Response:
-    detail = str(error.detail)
-    return problem(error.status_code, code=_code(error.status_code), detail=detail, headers=error.headers)
+def _text(fault: Mapping[str, Any]) -> str:
+    """In words of JSON; the validator speaks of tuples, and of the length of what it does not show as items."""
+    kind, context = fault["type"], fault.get("ctx", {})
+    if kind == "value_error":
+        return str(context["error"])
+    if kind in ("too_short", "too_long"):
+        bound = (
+            f"{context['min_length']} or more" if kind == "too_short" else f"at most {context['max_length']}"
+        )
+        return f"must have {bound} {'characters' if context['field_type'] == 'Value' else 'entries'}"
+    return _TEXTS.get(kind, str(fault["msg"]))
 
 
-def _code(status: int) -> str:
-    return HTTPStatus(status).name.lower()
+async def _http(request: Request, error: HTTPException) -> Response:
+    status = HTTPStatus(error.status_code)
+    code = _CODES.get(status, status.name.lower())
+    if status is HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = ", ".join(_allowed_methods(request))
+        detail = f"{request.method} is not possible here: use {allowed}"
+        return problem(status, code=code, detail=detail, headers={"Allow": allowed})
+    return problem(status, code=code, detail=_detail(error), headers=error.headers)
+
+
+def _allowed_methods(request: Request) -> tuple[str, ...]:
+    """Of all routes with this path: the framework names those of the first only."""
+
+    def is_served(method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in request.app.routes)
+
+    return tuple(filter(is_served, _METHODS))
+
+
+def _detail(error: HTTPException) -> str:
+    """The framework answers 400 for bodies that its parser gives up on, and 404 where no route is."""
+    framework_says = {HTTPStatus.BAD_REQUEST: NOT_JSON, HTTPStatus.NOT_FOUND: NO_SUCH_PATH}
+    return framework_says.get(HTTPStatus(error.status_code), str(error.detail))
 
 
 async def _unexpected(_request: Request, error: Exception) -> Response:

@@ -10,7 +10,12 @@ from gateway.domain.page import Page
 from gateway.domain.public_views import PublicHighlight, PublicStream
 from gateway.domain.scopes import Scope
 from gateway.domain.source import Platform
-from gateway.domain.stream_options import StreamOptions, check_metadata
+from gateway.domain.stream_options import (
+    MAX_METADATA_CHARACTERS,
+    MAX_METADATA_KEYS,
+    StreamOptions,
+    check_metadata,
+)
 from gateway.routes.bodies import RequestBody
 from gateway.routes.use_cases import PageQuery, Use, needs
 from gateway.workflow.authentication import Caller
@@ -42,8 +47,15 @@ class StreamCreateRequest(RequestBody):
     options: StreamOptions = Field(
         default_factory=StreamOptions, validation_alias=AliasChoices("options", "processing_options")
     )
-    title: str | None = Field(default=None, max_length=500)
-    metadata: dict[str, Any] | None = Field(default=None, description="Kept, and given back unchanged.")
+    title: str | None = Field(
+        default=None, max_length=500, description="Shown with the stream.", examples=["Final, court 1"]
+    )
+    metadata: dict[str, Any] | None = Field(
+        default=None,
+        description="Kept, and given back unchanged with the stream and its highlights: "
+        f"at most {MAX_METADATA_KEYS} keys and {MAX_METADATA_CHARACTERS} characters of JSON.",
+        examples=[{"match_id": "m-17"}],
+    )
     live: bool = Field(default=True, description="False sends the work to the lane for recordings.")
 
     @field_validator("metadata")

@@ -19,22 +19,27 @@ WebhookWriter = Annotated[Caller, Depends(needs(Scope.WEBHOOKS_WRITE))]
 
 
 class WebhookRequest(RequestBody):
-    url: str = Field(max_length=4096, description="A public https address.")
+    url: str = Field(
+        max_length=4096, description="A public https address.", examples=["https://example.com/hooks/tldr"]
+    )
     events: tuple[PublicEventType, ...] | None = Field(
         default=None,
         validation_alias=AliasChoices("events", "event_types"),
         description="Absent: all but `highlight.detected`.",
+        examples=[["highlight.created", "stream.completed"]],
     )
-    description: str = Field(default="", max_length=200)
+    description: str = Field(default="", max_length=200, description="For your eyes.")
 
 
 class WebhookAnswer(BaseModel):
-    id: str
+    """An endpoint: where we post what happens."""
+
+    id: str = Field(description="`whk_` and 12 hexadecimal digits.", examples=["whk_cc3a6a8bf706"])
     url: str = Field(description="Without query: it may hold secrets.")
-    events: tuple[str, ...]
+    events: tuple[str, ...] = Field(description="The types of events that are sent there.")
     description: str
     active: bool
-    stream_id: str | None
+    stream_id: str | None = Field(description="Set where it came with a stream's `options.webhook_url`.")
     created_at: AwareDatetime
     updated_at: AwareDatetime
 

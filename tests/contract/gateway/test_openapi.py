@@ -52,6 +52,33 @@ def test_every_route_says_what_it_does_and_answers_200(described: dict[str, Any]
         assert "200" in operation["responses"], name
 
 
+def test_errors_are_described_as_the_problem_documents_that_they_are(described: dict[str, Any]) -> None:
+    for name, operation in _operations(described).items():
+        for status, answer in operation["responses"].items():
+            if status != "200":
+                assert list(answer["content"]) == ["application/problem+json"], (name, status)
+
+
+def test_only_what_can_happen_to_a_route_is_described(described: dict[str, Any]) -> None:
+    operations = _operations(described)
+
+    assert {"401", "403", "404"}.isdisjoint(operations["post", "/v1/auth/register"]["responses"])
+    assert "409" in operations["post", "/v1/auth/register"]["responses"]
+    assert "413" not in operations["get", "/v1/streams"]["responses"]
+    assert "requestBody" in operations["post", "/webhooks/100ms"]
+
+
+def test_every_field_of_a_request_has_a_description_or_an_example(described: dict[str, Any]) -> None:
+    for name, schema in described["components"]["schemas"].items():
+        if name.endswith("Request"):
+            bare = [
+                field
+                for field, about in schema["properties"].items()
+                if not {"description", "examples", "$ref"} & about.keys()
+            ]
+            assert bare == [], name
+
+
 def _app(prefix: str) -> FastAPI:
     return create_api(None, title="t", version="1", prefix=prefix, allowed_origins=(), max_body_bytes=1 << 20)
 

@@ -1,14 +1,17 @@
 """What surrounds the routes: health, documents, errors, limits, headers, stored objects, a database that is away."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 from structlog.testing import capture_logs
 
 from gateway.adapters.tables import metadata
+from gateway.routes.edge import BodyLimit
 from shared import metrics
 from shared.database import Database
 from tests.integration.gateway.api_client import SOURCE, GatewayApp, running_api
@@ -38,6 +41,88 @@ async def test_unknown_paths_and_methods_are_problems(gateway_app: GatewayApp) -
         assert (answer.status_code, body["status"]) == (status, status)
         assert len(body["trace_id"]) == 32
         assert answer.headers["x-trace-id"] == body["trace_id"]
+
+
+async def test_a_wrong_method_names_all_that_are_right(gateway_app: GatewayApp) -> None:
+    answer = await gateway_app.client.put("/v1/streams")
+
+    assert answer.headers["allow"] == "GET, POST"
+    assert answer.json()["detail"] == "PUT is not possible here: use GET, POST"
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", ""])
+async def test_a_body_of_another_type_is_told_what_to_send(
+    gateway_app: GatewayApp, content_type: str
+) -> None:
+    answer = await gateway_app.client.post(
+        "/v1/auth/register", content=b'{"email": "a@example.com"}', headers={"Content-Type": content_type}
+    )
+
+    assert (answer.status_code, answer.json()["type"]) == (415, "urn:tldr:problem:unsupported_media_type")
+    assert "application/json" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 100_000, b'{"email": "\xff"}', b'{"email": %s}' % (b"9" * 5_000), b"{"]
+)
+async def test_what_the_parser_gives_up_on_is_malformed(gateway_app: GatewayApp, body: bytes) -> None:
+    answer = await gateway_app.client.post(
+        "/v1/auth/register", content=body, headers={"Content-Type": "application/json"}
+    )
+
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:tldr:problem:malformed")
+    assert answer.json()["detail"] == "The body is not JSON"
+
+
+async def test_faults_are_told_in_words_of_json_and_with_their_place(gateway_app: GatewayApp) -> None:
+    body = {"email": "a@example.com", "password": "x" * 201, "plan": "pro"}
+
+    told = await gateway_app.client.post("/v1/auth/register", json=body)
+    nul = await gateway_app.client.post("/v1/auth/register", json=body | {"company_name": "a\x00"})
+    blank = await gateway_app.client.post("/v1/auth/register", json=body | {"company_name": "  "})
+
+    assert {error["field"]: error["message"] for error in told.json()["errors"]} == {
+        "password": "must have at most 200 characters",
+        "company_name": "is required",
+        "plan": "is not a known field",
+    }
+    assert nul.json()["detail"] == "body: company_name: text must not contain U+0000 or lone surrogates"
+    assert "company_name" in {error["field"] for error in blank.json()["errors"]}
+
+
+async def test_a_body_that_does_not_arrive_is_given_up() -> None:
+    async def never() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+
+    with pytest.raises(HTTPException) as refusal:
+        await BodyLimit(read, max_bytes=1024, within_s=0)({"type": "http", "headers": []}, never, _no_send)
+
+    assert refusal.value.status_code == 408
+
+
+async def test_after_the_body_the_connection_may_stay_silent() -> None:
+    heard: Iterator[Message] = iter(
+        [{"type": "http.request", "body": b"a", "more_body": False}, {"type": "http.disconnect"}]
+    )
+    turns = iter([0, 3])
+
+    async def receive() -> Message:
+        for _ in range(next(turns)):
+            await asyncio.sleep(0)
+        return next(heard)
+
+    async def read(scope: Scope, receive: Receive, send: Send) -> None:
+        assert [(await receive())["type"] for _ in range(2)] == ["http.request", "http.disconnect"]
+
+    await BodyLimit(read, max_bytes=1024, within_s=0)({"type": "http", "headers": []}, receive, _no_send)
+
+
+async def _no_send(message: Message) -> None:
+    raise AssertionError(message)
 
 
 async def test_ids_that_cannot_be_are_not_found(gateway_app: GatewayApp) -> None:
@@ -84,7 +169,7 @@ async def test_bodies_are_limited_announced_or_not(gateway_app: GatewayApp) -> N
     streamed = await gateway_app.client.post("/v1/auth/register", content=chunks())
 
     for answer in (announced, streamed):
-        assert answer.status_code == 413
+        assert (answer.status_code, answer.json()["type"]) == (413, "urn:tldr:problem:body_too_large")
         assert answer.headers["content-type"] == "application/problem+json"
 
 

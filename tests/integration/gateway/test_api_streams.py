@@ -103,6 +103,9 @@ UNACCEPTABLE: tuple[tuple[dict[str, Any], str], ...] = (
     ({"metadata": {"a": "\ud800"}}, "body"),
     ({"metadata": {"a": float("nan")}}, "body"),
     ({"metadata": {str(n): n for n in range(51)}}, "metadata"),
+    ({"metadata": {"a": "x" * 16_384}}, "metadata"),
+    ({"options": {"metadata": {"a": "x" * 16_384}}}, "options"),
+    ({"options": {"custom_headers": {"A": "x" * 8_000}}}, "options.custom_headers"),
 )
 
 

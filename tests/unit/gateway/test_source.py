@@ -67,3 +67,10 @@ def test_headers_that_are_ours_or_no_headers_are_refused() -> None:
     for headers in ({"Host": "x"}, {"a b": "c"}, {"": "c"}, {"a": "b\r\nc: d"}, {"range": "bytes=0-"}):
         with pytest.raises(Unacceptable):
             check_headers(headers)
+
+
+def test_headers_that_the_http_client_would_refuse_are_refused_at_submission() -> None:
+    for headers in ({"Proxy-Authorization": "x"}, {"A" * 129: "x"}, {"a": "x" * 8_000}, {"X\n": "x"}):
+        with pytest.raises(Unacceptable) as refusal:
+            check_headers(headers)
+        assert len(str(refusal.value)) < 200
