@@ -4,7 +4,8 @@ Every event that leaves a service leaves through `Publisher`: persistent, mandat
 """
 
 import asyncio
-from urllib.parse import urlencode, urlsplit, urlunsplit
+from collections.abc import Callable
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
 from aio_pika.abc import HeadersType
@@ -13,7 +14,7 @@ from aiormq.exceptions import AMQPError as WireError
 from faststream.rabbit import Channel, RabbitBroker
 
 from shared import topology, trace
-from shared.contract import routing_key, spec_of
+from shared.contract import UnknownEvent, routing_key, spec_of
 from shared.errors import RetryableError
 from shared.outbox import Outgoing
 
@@ -31,9 +32,10 @@ class BrokerUnavailable(RetryableError):
 
 
 def _with_heartbeat(url: str) -> str:
+    """The address with our liveness settings; what else it says (certificates, say) stays."""
     parts = urlsplit(url)
-    query = urlencode({"heartbeat": HEARTBEAT_S, "reconnect_interval": RECONNECT_S, "fail_fast": "0"})
-    return urlunsplit(parts._replace(query=query))
+    ours = {"heartbeat": HEARTBEAT_S, "reconnect_interval": RECONNECT_S, "fail_fast": "0"}
+    return urlunsplit(parts._replace(query=urlencode(dict(parse_qsl(parts.query)) | ours)))
 
 
 def consume_broker(url: str, *, graceful_timeout_s: float) -> RabbitBroker:
@@ -47,12 +49,16 @@ def consume_broker(url: str, *, graceful_timeout_s: float) -> RabbitBroker:
     )
 
 
-def publish_broker(url: str) -> RabbitBroker:
+def publish_broker(url: str, *, on_doubt: Callable[..., None] | None = None) -> RabbitBroker:
+    """`on_doubt` is called when the connection was lost and when it is back: the broker may be another one."""
+    callbacks = () if on_doubt is None else (on_doubt,)
     return RabbitBroker(
         _with_heartbeat(url),
         fail_fast=False,
         reconnect_interval=RECONNECT_S,
         default_channel=Channel(publisher_confirms=True, on_return_raises=True),
+        on_close=callbacks,
+        on_reconnected=callbacks,
         apply_types=False,
         logger=None,
     )
@@ -66,9 +72,9 @@ class Publisher:
 
     async def publish(self, row: Outgoing) -> None:
         """Return when the broker has confirmed. Raises BrokerUnavailable, after which it may have arrived."""
-        spec = spec_of(row.event_name)
         headers: HeadersType = {trace.HEADER: row.traceparent} if row.traceparent else {}
         try:
+            spec = spec_of(row.event_name)
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._broker.publish(
                     row.body.encode(),
@@ -83,3 +89,5 @@ class Publisher:
                 )
         except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
             raise BrokerUnavailable(f"{row.event_name}: {type(error).__name__}: {error}") from error
+        except UnknownEvent as error:
+            raise BrokerUnavailable(f"{error}: left to the version that wrote it") from error

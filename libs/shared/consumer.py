@@ -1,6 +1,8 @@
 """Subscriptions of one service: FastStream subscribers that hand each message to the middleware, then acknowledge."""
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 import structlog
@@ -40,6 +42,7 @@ class Consumer:
         self._prefetch = prefetch
         self._work_prefetch = work_prefetch
         self._subscriptions: dict[str, Subscription] = {}
+        self._handling: set[asyncio.Task[object]] = set()
 
     @property
     def subscriptions(self) -> Mapping[str, Subscription]:
@@ -70,7 +73,8 @@ class Consumer:
                 lane=lane,
                 traceparent=traceparent if isinstance(traceparent, str) else None,
             )
-            await self._middleware.handle(subscription, delivery)
+            with self._noted():
+                await self._middleware.handle(subscription, delivery)
             await message.ack()
 
         spec = spec_of(subscription.model.name)
@@ -83,6 +87,25 @@ class Consumer:
             no_reply=True,
             title=f"{self.service}:{spec.name}:{lane.value}",
         )(on_message)
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        """Know which handlers are at work, whatever becomes of the connection that brought their messages."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._handling.add(task)
+        try:
+            yield
+        finally:
+            self._handling.discard(task)
+
+    async def cut_short(self) -> None:
+        """Cancel the handlers that are still at work, and return when they have given their rows back."""
+        tasks = tuple(self._handling)
+        for task in tasks:
+            if not task.cancelling():  # a second cancellation would cut the giving back short as well
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def rescue_dead_letters(self) -> None:
         """Take what the broker gave up on into the inbox, so that a dead letter is never its only trace."""

@@ -23,6 +23,8 @@ LOCK_TIMEOUT_MS = 5_000
 CONNECT_TIMEOUT_S = 5.0
 # Classes of SQLSTATE that another try may cure: connection, transaction rollback, resources, intervention, system.
 _PASSING_CLASSES = ("08", "40", "53", "55", "57", "58")
+# The server is still a standby (a failover is under way), or ended a transaction that stood still.
+_PASSING_STATES = ("25006", "25P03")
 
 
 class DatabaseUnavailable(RetryableError):
@@ -31,13 +33,14 @@ class DatabaseUnavailable(RetryableError):
     code: ClassVar[str] = "database_unavailable"
 
 
-def _sqlstate(error: BaseException | None) -> str:
-    while error is not None:
-        state = getattr(error, "sqlstate", None)
-        if isinstance(state, str):
-            return state
-        error = error.__cause__
-    return ""
+def _is_passing(error: DBAPIError) -> bool:
+    """Whether the fault is the server's or the connection's, and not the statement's. Never judged by words."""
+    cause = error.orig.__cause__ if error.orig else None
+    state = getattr(cause, "sqlstate", None) or ""
+    if state:
+        return state[:2] in _PASSING_CLASSES or state in _PASSING_STATES
+    lost = isinstance(cause, asyncpg.InterfaceError | OSError) and not isinstance(cause, ValueError)
+    return lost or error.connection_invalidated
 
 
 @contextmanager
@@ -46,19 +49,21 @@ def translated_errors() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if error.connection_invalidated or _sqlstate(error.orig)[:2] in _PASSING_CLASSES:
-            raise DatabaseUnavailable(f"PostgreSQL: {error.orig}") from error
-        if (
-            isinstance(error.orig, asyncpg.InterfaceError | OSError)
-            or "connection" in str(error.orig).lower()
-        ):
+        if _is_passing(error):
             raise DatabaseUnavailable(f"PostgreSQL: {error.orig}") from error
         raise
     except PoolTimeout as error:
         raise DatabaseUnavailable("PostgreSQL: no connection of the pool became free") from error
     except (asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable(f"PostgreSQL: {error}") from error
-    except (ConnectionError, TimeoutError, asyncpg.TooManyConnectionsError) as error:
+
+
+@contextmanager
+def _connecting() -> Iterator[None]:
+    """While a connection is opened, and only then, an error of the network is PostgreSQL's."""
+    try:
+        yield
+    except (OSError, TimeoutError, asyncpg.TooManyConnectionsError) as error:
         raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
@@ -82,6 +87,7 @@ class Database:
             max_overflow=max_overflow,
             pool_timeout=10,
             pool_pre_ping=True,
+            hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
                 "server_settings": {
@@ -101,10 +107,12 @@ class Database:
         """One transaction, committed at the end of the block.
 
         With an organization, row-level security shows and takes only that tenant's rows; without one it shows
-        none of them. Raises DatabaseUnavailable, also at commit.
+        none of them. Raises DatabaseUnavailable, also at commit; what else the block raises stays as it is.
         """
         with translated_errors():
             async with self._sessions() as session, session.begin():
+                with _connecting():
+                    await session.connection()
                 if organization_id is not None:
                     await set_tenant(session, organization_id)
                 yield session

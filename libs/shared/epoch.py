@@ -27,6 +27,7 @@ class Epoch:
 
     def __init__(self, *, service: Service, url: str, database: Database, settle_s: float) -> None:
         self.known = False
+        self._doubts = 0
         self._service = service
         self._url = url
         self._database = database
@@ -35,16 +36,18 @@ class Epoch:
     def doubt(self, *_reason: object) -> None:
         """Called when the connection was lost or a message found no queue: look again before the next publish."""
         self.known = False
+        self._doubts += 1
 
     async def ensure(self) -> None:
         """Return when the broker is the known one, or has been set up anew with the outbox due for replay."""
         if self.known:
             return
+        doubts = self._doubts
         try:
             await self._ensure()
         except (AMQPError, WireError, ConnectionError, TimeoutError) as error:
             raise BrokerUnavailable(f"epoch: {type(error).__name__}: {error}") from error
-        self.known = True
+        self.known = doubts == self._doubts
 
     async def _ensure(self) -> None:
         connection = await aio_pika.connect(self._url, timeout=5, heartbeat=5)

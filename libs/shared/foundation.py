@@ -76,8 +76,8 @@ def _assemble(service: Service, settings: ServiceSettings, *, database: Database
         closures=closures,
     )
     consuming = consume_broker(url, graceful_timeout_s=settings.graceful_timeout_s)
-    publishing = publish_broker(url)
     epoch = Epoch(service=service, url=url, database=database, settle_s=SETTLE_S)
+    publishing = publish_broker(url, on_doubt=epoch.doubt)
     consumer = Consumer(
         service=service,
         broker=consuming,

@@ -3,6 +3,7 @@
 Pure SQL on a given connection. Who decides between retry and parking is `middleware.py`.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -108,14 +109,21 @@ async def park(connection: AsyncConnection, delivery: Delivery, failure: Failure
     return (await connection.execute(_PARK, parameters)).first() is not None
 
 
-async def attempts_of(connection: AsyncConnection, delivery: Delivery) -> int:
+async def attempts_of(connection: AsyncConnection, delivery: Delivery) -> int | None:
+    """Attempts that failed so far. None: another delivery of the event has settled this round already."""
     row = (await connection.execute(_ATTEMPTS, _key(delivery))).first()
-    return int(row.attempt) if row else 0
+    if row is None:
+        return 0
+    return None if row.settled else int(row.attempt)
 
 
-async def take_due(connection: AsyncConnection, *, limit: int) -> tuple[Delivery, ...]:
-    """Rows whose time has come: retries that are due and leases that ran out, oldest first."""
-    return tuple(_delivery(row) for row in await connection.execute(_DUE, {"limit": limit}))
+async def take_due(
+    connection: AsyncConnection, *, limit: int, event_names: Collection[str] | None = None
+) -> tuple[Delivery, ...]:
+    """Rows (of these events, or of all) whose retry is due or whose lease ran out, oldest first."""
+    names = None if event_names is None else list(event_names)
+    found = await connection.execute(_DUE, {"limit": limit, "event_names": names})
+    return tuple(_delivery(row) for row in found)
 
 
 async def redrive(connection: AsyncConnection, *, event_name: str | None = None) -> int:
@@ -155,8 +163,9 @@ _DONE = text(
     f"""
     INSERT INTO inbox AS row ({_COLUMNS}, state, finished_at) VALUES ({_VALUES}, 'done', now())
     ON CONFLICT (event_name, event_id, day) DO UPDATE
-    SET state = 'done', payload = NULL, finished_at = now(), due_at = NULL
-    WHERE row.state = 'retry' AND row.due_at <= now()
+    SET state = 'done', payload = NULL, finished_at = now(), due_at = NULL, lease_until = NULL
+    WHERE (row.state = 'retry' AND row.due_at <= now())
+       OR (row.state = 'received' AND row.lease_until < now())
     RETURNING row.event_id
     """  # noqa: S608
 )
@@ -212,11 +221,14 @@ _PARK = text(
     RETURNING row.event_id
     """  # noqa: S608
 )
-_ATTEMPTS = text(f"SELECT attempt FROM inbox WHERE {_ROW}")  # noqa: S608
+_ATTEMPTS = text(
+    f"SELECT attempt, state IN ('done', 'parked') OR due_at > now() AS settled FROM inbox WHERE {_ROW}"  # noqa: S608
+)
 _DUE = text(
     f"""
     SELECT {_COLUMNS} FROM inbox
-    WHERE (state = 'retry' AND due_at <= now()) OR (state = 'received' AND lease_until < now())
+    WHERE ((state = 'retry' AND due_at <= now()) OR (state = 'received' AND lease_until < now()))
+      AND (CAST(:event_names AS text[]) IS NULL OR event_name = ANY(:event_names))
     ORDER BY received_at LIMIT :limit
     """  # noqa: S608
 )

@@ -99,16 +99,15 @@ class Sweeper:
         if free <= 0:
             return False
         async with self._database.transaction() as session:
-            due = await inbox.take_due(await session.connection(), limit=free + len(self._running))
-        for delivery in due[:free]:
+            due = await inbox.take_due(
+                await session.connection(), limit=SWEEP_LIMIT, event_names=self._subscriptions.keys()
+            )
+        for delivery in [each for each in due if _key(each) not in self._running][:free]:
             self._start(delivery)
         return False
 
     def _start(self, delivery: Delivery) -> None:
-        key = (delivery.event_name, str(delivery.event_id))
-        subscription = self._subscriptions.get(delivery.event_name)
-        if key in self._running or subscription is None:
-            return
+        key, subscription = _key(delivery), self._subscriptions[delivery.event_name]
         task = asyncio.create_task(self._middleware.handle(subscription, delivery))
         self._running[key] = task
         task.add_done_callback(lambda _done: self._running.pop(key, None))
@@ -122,6 +121,10 @@ class Sweeper:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+
+
+def _key(delivery: Delivery) -> tuple[str, str]:
+    return delivery.event_name, str(delivery.event_id)
 
 
 class Maintenance:

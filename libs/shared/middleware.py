@@ -8,7 +8,7 @@ Handlers hold no `try`: whatever they raise arrives here.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
@@ -33,6 +33,10 @@ log = structlog.get_logger()
 MAX_ATTEMPTS = 5
 RETRY_DELAYS_S = (1.0, 5.0, 20.0, 60.0)
 JITTER = 0.2
+# How often a database that is there may refuse a state handler's transaction before its row is postponed.
+MAX_REFUSALS = 5
+REFUSAL_PAUSE_S = 0.2
+UNWRITABLE_PAUSE_S = 5.0
 HEARTBEAT_S = 5.0
 MAX_REASON = 1000
 
@@ -67,6 +71,14 @@ class Unexpected(RetryableError):
     """A bug: an error of neither family. It is tried again, because the next version may cure it."""
 
     code = "unexpected_error"
+
+    @classmethod
+    def of(cls, error: Exception) -> "Unexpected":
+        """The bug as one of ours, with the notes that it gathered on its way (a stage, say)."""
+        known = cls(f"{type(error).__name__}: {error}")
+        for note in getattr(error, "__notes__", ()):
+            known.add_note(note)
+        return known
 
 
 class Unparsable(PermanentError):
@@ -121,8 +133,28 @@ class Middleware:
                 return await self._attempt(subscription, delivery)
             except DatabaseUnavailable as error:
                 log.warning("database_away", event_name=delivery.event_name, error=str(error))
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(REFUSAL_PAUSE_S)
                 await self._database.wait_until_available()
+            except Exception as error:
+                log.exception("outcome_not_written", event_name=delivery.event_name)
+                if await self._set_aside(delivery, error):
+                    return "parked"
+                await asyncio.sleep(UNWRITABLE_PAUSE_S)
+
+    async def _set_aside(self, delivery: Delivery, error: Exception) -> bool:
+        """Park a row whose outcome cannot be written (odd ids, a bug in `give_up`) with as little as possible.
+
+        An exception that got past here would leave the message unacknowledged, and its prefetch slot with it.
+        """
+        bare = replace(delivery, organization_id=None, stream_id=None, traceparent=None)
+        failure = Failure(attempt=0, code=Unexpected.code, reason=_reason(Unexpected.of(error)))
+        try:
+            async with self._database.transaction() as session:
+                await inbox.park(await session.connection(), bare, failure)
+        except Exception:
+            log.exception("not_even_parked", event_name=delivery.event_name)
+            return False
+        return True
 
     async def _attempt(self, subscription: Subscription, delivery: Delivery) -> str:
         if subscription.work is not None:
@@ -133,14 +165,25 @@ class Middleware:
     # -- state ---------------------------------------------------------------------------------------
 
     async def _state(self, subscription: Subscription, delivery: Delivery) -> str:
-        try:
-            return await self._state_transaction(subscription, delivery)
-        except (DatabaseUnavailable, asyncio.CancelledError):
-            raise
-        except Exception as error:
-            async with self._database.transaction() as session:
-                attempt = 1 + await inbox.attempts_of(await session.connection(), delivery)
-            return await self._failed(subscription, delivery, error, attempt=attempt, fence=None)
+        refused: Exception | None = None
+        for _ in range(MAX_REFUSALS):
+            try:
+                return await self._state_transaction(subscription, delivery)
+            except DatabaseUnavailable as error:
+                refused = error
+            except Exception as error:
+                return await self._state_failed(subscription, delivery, error)
+            await asyncio.sleep(REFUSAL_PAUSE_S)
+            await self._database.ping()  # raises in an outage, which is waited for and never counted
+        assert refused is not None
+        return await self._state_failed(subscription, delivery, refused)
+
+    async def _state_failed(self, subscription: Subscription, delivery: Delivery, error: Exception) -> str:
+        async with self._database.transaction() as session:
+            failed = await inbox.attempts_of(await session.connection(), delivery)
+        if failed is None:
+            return "duplicate"
+        return await self._failed(subscription, delivery, error, attempt=failed + 1, fence=None)
 
     async def _state_transaction(self, subscription: Subscription, delivery: Delivery) -> str:
         assert subscription.state is not None
@@ -223,10 +266,18 @@ class Middleware:
     async def rescue(self, delivery: Delivery) -> None:
         """Make a dead-lettered message due in the inbox: the broker's verdict is not the end of it."""
         failure = Failure(attempt=0, code="dead_lettered", reason="the broker gave the message up")
-        await self._database.wait_until_available()
-        async with self._database.transaction() as session:
-            await inbox.postpone(await session.connection(), delivery, failure, delay_s=0)
+        while not await self._rescued(delivery, failure):
+            await self._database.wait_until_available()
         metrics.messages.labels(self.service, delivery.event_name, "rescued").inc()
+
+    async def _rescued(self, delivery: Delivery, failure: Failure) -> bool:
+        try:
+            async with self._database.transaction() as session:
+                await inbox.postpone(await session.connection(), delivery, failure, delay_s=0)
+        except DatabaseUnavailable as error:
+            log.warning("database_away", event_name=delivery.event_name, error=str(error))
+            return False
+        return True
 
     # -- errors --------------------------------------------------------------------------------------
 
@@ -239,9 +290,11 @@ class Middleware:
         attempt: int,
         fence: int | None,
     ) -> str:
+        """Try again later, or park. What the database refused is never counted: no message is to blame for it."""
         known = _in_a_family(error, delivery)
-        failure = Failure(attempt=attempt, code=known.code, reason=str(known)[:MAX_REASON], fence=fence)
-        if isinstance(known, RetryableError) and attempt < MAX_ATTEMPTS:
+        counted = attempt - 1 if isinstance(known, DatabaseUnavailable) else attempt
+        failure = Failure(attempt=counted, code=known.code, reason=_reason(known), fence=fence)
+        if isinstance(known, RetryableError) and counted < MAX_ATTEMPTS:
             return await self._postpone(delivery, failure, known)
         return await self._park(subscription, delivery, failure, known)
 
@@ -270,7 +323,10 @@ class Middleware:
     ) -> Sequence[Event]:
         """What the world is told: the handler's own terminal events, or that a message was parked."""
         if subscription.give_up is not None and not isinstance(error, Unparsable):
-            return subscription.give_up(_parse(subscription, delivery), error)
+            try:
+                return subscription.give_up(_parse(subscription, delivery), error)
+            except Exception:
+                log.exception("give_up_failed", event_name=delivery.event_name)
         if delivery.organization_id is None or delivery.event_name == MessageParked.name:
             return ()
         return (self._parked(delivery, failure),)
@@ -293,7 +349,7 @@ class Middleware:
 
 def retry_delay_s(attempt: int, *, hint_s: float | None, spread: float) -> float:
     """Seconds until the next attempt: the schedule or the error's own hint, ±20 % by `spread` in [0, 1]."""
-    planned = RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S)) - 1]
+    planned = RETRY_DELAYS_S[min(max(attempt, 1), len(RETRY_DELAYS_S)) - 1]
     return max(planned, hint_s or 0.0) * (1 - JITTER + 2 * JITTER * spread)
 
 
@@ -301,7 +357,13 @@ def _in_a_family(error: Exception, delivery: Delivery) -> PipelineError:
     if isinstance(error, PipelineError):
         return error
     log.error("unexpected_error", event_name=delivery.event_name, exc_info=error)
-    return Unexpected(f"{type(error).__name__}: {error}")
+    return Unexpected.of(error)
+
+
+def _reason(error: PipelineError) -> str:
+    """The error's words without what PostgreSQL stores in no text: NUL and lone surrogates."""
+    words = str(error).encode("utf-8", errors="replace").decode("utf-8")
+    return words.replace("\x00", "\ufffd")[:MAX_REASON]
 
 
 def _parse(subscription: Subscription, delivery: Delivery) -> Event:

@@ -8,6 +8,7 @@ from alembic import op
 INBOX_KEEP_DAYS = 8
 OUTBOX_KEEP_DAYS = 4
 AHEAD_DAYS = 2
+LEFTOVERS_AT_ONCE = 100_000
 
 
 def create_messaging_tables() -> None:
@@ -21,7 +22,11 @@ def create_messaging_tables() -> None:
     schema = op.get_context().version_table_schema
     op.execute(
         _MAINTAIN.format(
-            schema=schema, ahead=AHEAD_DAYS, inbox_days=INBOX_KEEP_DAYS, outbox_days=OUTBOX_KEEP_DAYS
+            schema=schema,
+            ahead=AHEAD_DAYS,
+            inbox_days=INBOX_KEEP_DAYS,
+            outbox_days=OUTBOX_KEEP_DAYS,
+            leftovers=LEFTOVERS_AT_ONCE,
         )
     )
     op.execute("SELECT maintain_partitions()")
@@ -101,12 +106,13 @@ _OUTBOX_PENDING = "CREATE INDEX outbox_pending ON outbox (seq) WHERE published_a
 _OUTBOX_PUBLISHED = "CREATE INDEX outbox_published ON outbox (published_at) WHERE published_at IS NOT NULL"
 _EPOCH = "CREATE TABLE broker_epoch (id integer PRIMARY KEY, epoch text)"
 
-# Partitions that hold unfinished or parked work are kept, however old they are.
+# Partitions that hold unfinished or parked work are kept, however old they are. The default partition takes the
+# days that have no partition (late, or far ahead by a wrong clock); what is finished there is deleted by age.
 _MAINTAIN = """
 CREATE FUNCTION maintain_partitions() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = {schema}, pg_temp AS $body$
 DECLARE
-    parent text; from_day date; part record; unfinished text; keep integer; busy boolean;
+    parent text; from_day date; part record; unfinished text; finished text; keep integer; busy boolean;
 BEGIN
     FOREACH parent IN ARRAY ARRAY['inbox', 'outbox'] LOOP
         FOR from_day IN SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(0, {ahead}) AS n LOOP
@@ -119,9 +125,14 @@ BEGIN
         END LOOP;
         IF parent = 'inbox' THEN
             unfinished := 'state <> ''done'''; keep := {inbox_days};
+            finished := 'state = ''done'' AND finished_at';
         ELSE
             unfinished := 'published_at IS NULL'; keep := {outbox_days};
+            finished := 'published_at';
         END IF;
+        EXECUTE format('DELETE FROM %1$I WHERE ctid = ANY(ARRAY(SELECT ctid FROM %1$I '
+            'WHERE %2$s < now() - make_interval(days => %3$s) LIMIT {leftovers}))',
+            parent || '_rest', finished, keep);
         FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                     WHERE i.inhparent = parent::regclass AND c.relname ~ '_[0-9]{{8}}$' LOOP
             IF to_date(right(part.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - keep THEN

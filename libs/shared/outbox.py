@@ -95,7 +95,11 @@ async def count_pending(connection: AsyncConnection, *, at_most: int = 10_000) -
 
 
 async def schedule_replay(connection: AsyncConnection, *, hours: int = REPLAY_HOURS) -> int:
-    """Publish once more what was published in the last hours; consumers know what they have seen."""
+    """Publish once more what was published in the last hours; consumers know what they have seen.
+
+    Days of events are more than the usual statement time-out allows, and without them nothing may go on.
+    """
+    await connection.execute(text("SET LOCAL statement_timeout = 0"))
     return (await connection.execute(_REPLAY, {"hours": hours})).rowcount
 
 

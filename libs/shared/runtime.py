@@ -15,6 +15,7 @@ from typing import TypeVar
 
 import structlog
 import uvloop
+from faststream.rabbit import RabbitBroker
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -34,6 +35,7 @@ FAILING_AFTER_TURNS = 3
 SILENT_AFTER_S = 60.0
 MAX_BACKOFF_S = 5.0
 CHECK_TIMEOUT_S = 2.0
+LEAVE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,15 @@ class Supervisor:
     async def _turn(self, loop: Loop, health: LoopHealth) -> bool:
         try:
             more = await loop.turn()
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
+                raise
             self._note_failure(loop, health, error)
             return False
         health.failures, health.succeeded_at = 0, monotonic()
         return more
 
-    def _note_failure(self, loop: Loop, health: LoopHealth, error: Exception) -> None:
+    def _note_failure(self, loop: Loop, health: LoopHealth, error: BaseException) -> None:
         health.failures += 1
         health.last_error = f"{type(error).__name__}: {error}"
         known = isinstance(error, PipelineError)
@@ -112,6 +116,12 @@ class Supervisor:
 
     def _backoff_s(self, loop: Loop, health: LoopHealth) -> float:
         return max(min(0.1 * 2.0**health.failures, MAX_BACKOFF_S), min(loop.pause_s, 1.0))
+
+
+def _is_asked_to_end() -> bool:
+    """Whether the cancellation is meant for this task, and did not leak from something that it awaited."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
 
 
 async def _wait(pause_s: float, wake: asyncio.Event | None) -> None:
@@ -246,16 +256,33 @@ async def _stop(
     base = application.foundation
     if api is not None:
         await api.stop()
-    await _end([starting, *(tasks[loop.name] for loop in application.loops)])
+    # Without its loop the sweeper takes up nothing of what is given back from here on.
+    await _end([starting, tasks["sweeper"], *(tasks[loop.name] for loop in application.loops)])
     if application.on_stop is not None:
         await application.on_stop()
-    await base.sweeper.stop(grace_s=base.graceful_timeout_s)
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(base.consuming.stop(), base.graceful_timeout_s + 5)
+    await asyncio.gather(base.sweeper.stop(grace_s=base.graceful_timeout_s), _stop_consuming(base))
     await _last_publish(base)
     await _end(tasks.values())
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(base.publishing.stop(), 5)
+    await _disconnect(base.publishing, within_s=LEAVE_S)
+
+
+async def _stop_consuming(base: Foundation) -> None:
+    await _disconnect(base.consuming, within_s=base.graceful_timeout_s + LEAVE_S)
+    await base.consumer.cut_short()
+
+
+async def _disconnect(broker: RabbitBroker, *, within_s: float) -> None:
+    """Leave the broker; one that is away or does not answer keeps nobody from ending."""
+    try:
+        async with asyncio.timeout(within_s):
+            await broker.stop()
+    except Exception as error:
+        log.warning("broker_not_left_in_order", reason=f"{type(error).__name__}: {error}")
+    else:
+        return
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(CHECK_TIMEOUT_S):
+            await (await broker.connect()).close()
 
 
 async def _end(tasks: "Iterable[asyncio.Task[None]]") -> None:
