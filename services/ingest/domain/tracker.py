@@ -30,19 +30,27 @@ from ingest.domain.actions import (
     SegmentLost,
     Stalled,
 )
-from ingest.domain.history import Known, Relation, date_time_end, relate, remember, repeated_count
+from ingest.domain.history import (
+    Known,
+    OlderCopy,
+    Relation,
+    date_time_end,
+    older_copy,
+    relate,
+    repeated_count,
+)
 from ingest.domain.pace import Pace, advance, miss, next_poll_s
 from ingest.domain.playlist import MICROSECONDS, MediaPlaylist, Segment
 from ingest.domain.policy import TrackerPolicy
 from ingest.domain.retry import AskMaster, Attempts, GiveUp, judge
 from ingest.domain.timeline import Break, MeasuredSegment, place_gap, place_segment
 
-_REMEMBERED_SEGMENTS: Final = 256
 _NEWEST_SEGMENTS: Final = 2
 _PACED_SEGMENTS: Final = 5
 _FIRST_TARGET_US: Final = 2 * MICROSECONDS
 _LOST_ADDRESS: Final = frozenset({401, 403, 404, 410})
 _NEVER: Final = float("inf")
+_NO_SEQUENCE: Final = 2**63  # above all that a playlist can state
 
 
 class Phase(StrEnum):
@@ -142,8 +150,8 @@ class PlaylistTracker:
         self._drain_until_s = _NEVER
         self._is_offline = False
         self._suspicions = 0
-        self._stale_from_s = _NEVER
-        self._stale_newest = 0
+        self._suspect_newest = _NO_SEQUENCE
+        self._older_copy: OlderCopy | None = None
         self._failures = 0
         self._last_failure = ""
         self._master_asked_s = -_NEVER
@@ -193,7 +201,7 @@ class PlaylistTracker:
     @property
     def parse_from_sequence(self) -> int:
         """What `parse_playlist` needs of the next reload; all of it unless the source is known and calm."""
-        if self._phase is Phase.JOINING or self._suspicions or self._stale_from_s < _NEVER:
+        if self._phase is Phase.JOINING or self._suspicions or self._older_copy is not None:
             return 0
         pending = (item.from_sequence for item in self._queue if item.epoch == self._epoch)
         newest_needed = self._known.newest - self._policy.overlap_segments + 1
@@ -306,8 +314,8 @@ class PlaylistTracker:
 
     def _on_unchanged(self, reload: _Reload) -> tuple[Action, ...]:
         self._calm_down()
-        if len(self._known.identities) < len(reload.playlist.segments):
-            self._learn(reload.playlist)
+        if reload.playlist.segments[0].sequence not in self._known.identities:
+            self._known = self._known.learn(reload.playlist)
         self._pace = miss(self._pace, now_s=reload.now_s)
         self._schedule(reload)
         if reload.playlist.truncated:
@@ -321,19 +329,33 @@ class PlaylistTracker:
         return ()
 
     def _on_stale(self, reload: _Reload) -> tuple[Action, ...]:
-        """An older copy is ignored, unless it moves on by itself longer than any edge lags behind."""
-        newest = reload.playlist.last_sequence
-        if self._stale_from_s == _NEVER:
-            self._stale_from_s, self._stale_newest = reload.now_s, newest
-        behind = max(self._policy.stale_targets, self._known.newest - self._stale_newest + 1)
-        patience_s = behind * self._target_wall_s
-        if newest > self._stale_newest and reload.now_s - self._stale_from_s > patience_s:
+        """An older copy is ignored, unless it turns out to be a restart under the old names."""
+        if self._older_copy is None:
+            self._older_copy = older_copy(reload.playlist, known=self._known, now_s=reload.now_s)
+        self._older_copy = self._older_copy.seen_again(reload.playlist)
+        if self._older_copy.is_restart(
+            now_s=reload.now_s, target_s=self._target_wall_s, least_targets=self._policy.stale_targets
+        ):
             return self._reset(reload)
+        self._schedule_soon(reload.now_s)
+        return ()
+
+    def _on_unknown(self, reload: _Reload) -> tuple[Action, ...]:
+        """Beyond memory an edge and a reset look alike until the reset moves on, or is over.
+
+        An edge that moves on is mostly near enough by then to be told by what it lists; one that is not passes
+        for a reset. A reset that never moves on is left alone.
+        """
+        newest = reload.playlist.last_sequence
+        if newest > self._suspect_newest or reload.playlist.ended:
+            return self._on_suspect(reload)
+        self._suspicions, self._suspect_newest = max(self._suspicions, 1), newest
         self._schedule_soon(reload.now_s)
         return ()
 
     def _on_suspect(self, reload: _Reload) -> tuple[Action, ...]:
         self._suspicions += 1
+        self._suspect_newest = min(self._suspect_newest, reload.playlist.last_sequence)
         if self._suspicions >= self._policy.reset_reloads:
             return self._reset(reload)
         self._schedule_soon(reload.now_s)
@@ -352,6 +374,7 @@ class PlaylistTracker:
         fresh = playlist.segments[repeated_count(playlist, known=self._known) :]
         self._expire_open(reload.now_s, self._window_wall_s(playlist))
         self._calm_down()
+        self._known = self._known.renumbered()
         self._epoch += 1
         self._pace = Pace()
         return self._take(list(fresh), reload, starts_epoch=True, is_adopted=True)
@@ -364,7 +387,7 @@ class PlaylistTracker:
         return (Joined(cursor=self._cursor),)
 
     def _calm_down(self) -> None:
-        self._suspicions, self._stale_from_s = 0, _NEVER
+        self._suspicions, self._suspect_newest, self._older_copy = 0, _NO_SEQUENCE, None
 
     # -- taking over what is listed --------------------------------------------------------------------
 
@@ -388,16 +411,12 @@ class PlaylistTracker:
         hints = _wall_hints(fresh, reload) if is_adopted else [None] * len(fresh)
         for index, (segment, hint) in enumerate(zip(fresh, hints, strict=True)):
             self._add_slot(segment, playlist, starts_epoch=starts_epoch and index == 0, wall_hint=hint)
-        self._learn(playlist)
+        self._known = self._known.learn(playlist)
         self._note_progress(fresh, reload)
         self._schedule(reload)
         self._note_endlist(reload)
         self._note_unusable(reload)
         return self._resume()
-
-    def _learn(self, playlist: MediaPlaylist) -> None:
-        recent = playlist.segments[-_REMEMBERED_SEGMENTS:]
-        self._known = remember(recent, newest=playlist.last_sequence, end=self._known.date_time_end)
 
     def _add_slot(
         self, segment: Segment, playlist: MediaPlaylist, *, starts_epoch: bool, wall_hint: datetime | None
@@ -685,6 +704,7 @@ _ON_RELATION: Final[dict[Relation, Callable[[PlaylistTracker, _Reload], tuple[Ac
     Relation.NEWER: PlaylistTracker._on_newer,
     Relation.UNCHANGED: PlaylistTracker._on_unchanged,
     Relation.STALE: PlaylistTracker._on_stale,
+    Relation.UNKNOWN: PlaylistTracker._on_unknown,
     Relation.SUSPECT: PlaylistTracker._on_suspect,
     Relation.RESET: PlaylistTracker._on_reset,
 }

@@ -1,6 +1,7 @@
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -25,7 +26,7 @@ SHARED = Path(__file__).resolve().parents[3] / "../shared"
 HEAD = "#EXTM3U\n#EXT-X-VERSION:6\n#EXT-X-TARGETDURATION:2\n"
 
 
-def media(body: str, **options) -> MediaPlaylist:
+def media(body: str, **options: Any) -> MediaPlaylist:
     parsed = parse_playlist(HEAD + body, url=URL, **options)
     assert isinstance(parsed, MediaPlaylist)
     return parsed
@@ -56,7 +57,7 @@ def test_a_live_playlist_is_read() -> None:
 
 
 @pytest.mark.parametrize("body", ["", "<html>error</html>", '{"error": 1}', "#EXTM3U\n#EXT-X-VERSION:3\n"])
-def test_what_is_no_playlist_is_a_retryable_error(body):
+def test_what_is_no_playlist_is_a_retryable_error(body: str) -> None:
     with pytest.raises(NotAPlaylist):
         parse_playlist(body, url=URL)
     assert issubclass(NotAPlaylist, RetryableError)
@@ -103,12 +104,12 @@ def test_a_playlist_without_segments_is_a_playlist() -> None:
     "text", ["2026-05-01T12:00:00.250+0000", "2026-05-01T12:00:00.250Z", "2026-05-01T14:00:00.250+02:00",
              "2026-05-01T12:00:00.250", "2026-05-01T12:00:00.250000123z"],
 )  # fmt: skip
-def test_date_times_are_read_in_every_common_form(text):
+def test_date_times_are_read_in_every_common_form(text: str) -> None:
     assert parse_date_time(text) == datetime(2026, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
 @pytest.mark.parametrize("text", ["", "noon", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59-23:00"])
-def test_implausible_date_times_are_none(text):
+def test_implausible_date_times_are_none(text: str) -> None:
     assert parse_date_time(text) is None
 
 
@@ -188,7 +189,7 @@ def test_low_latency_parts_are_ignored_and_delta_updates_flagged() -> None:
     "uri", ["file:///etc/passwd", "ftp://h/x.ts", "data:video/mp2t;base64,AA", "http://[::1/x.ts",
             "https://h:99999999/x", "concat:a|b", "javascript:alert(1)"],
 )  # fmt: skip
-def test_addresses_that_are_not_http_are_refused_with_a_reason(uri):
+def test_addresses_that_are_not_http_are_refused_with_a_reason(uri: str) -> None:
     assert media(f"#EXTINF:2,\n{uri}\n").segments[0].refusal != ""
 
 
@@ -242,7 +243,9 @@ def test_variants_and_renditions_are_read() -> None:
     ("heights", "target", "expected"),
     [((1080, 720, 480), 720, 720), ((1080, 480, 360), 720, 480), ((2160, 1080), 720, 1080), ((720,), 0, 720)],
 )
-def test_the_best_variant_up_to_the_target_is_chosen_else_the_nearest_above(heights, target, expected):
+def test_the_best_variant_up_to_the_target_is_chosen_else_the_nearest_above(
+    heights: tuple[int, ...], target: int, expected: int
+) -> None:
     body = "".join(
         f"#EXT-X-STREAM-INF:BANDWIDTH={h},RESOLUTION={h * 16 // 9}x{h}\n{h}.m3u8\n" for h in heights
     )
@@ -287,6 +290,6 @@ _LINES = st.sampled_from(
 
 
 @given(st.lists(_LINES | st.text(max_size=40), max_size=30))
-def test_no_body_raises_anything_but_the_typed_errors(lines):
+def test_no_body_raises_anything_but_the_typed_errors(lines: list[str]) -> None:
     with suppress(NotAPlaylist, PlaylistTooLarge):
         parse_playlist(HEAD + "\n".join(lines), url=URL)

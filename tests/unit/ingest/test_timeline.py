@@ -1,17 +1,26 @@
 import json
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.domain.timeline import Break, MeasuredSegment, Timeline, differs, place_gap, place_segment
+from ingest.domain.timeline import (
+    Break,
+    MeasuredSegment,
+    PlacedSegment,
+    Timeline,
+    differs,
+    place_gap,
+    place_segment,
+)
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 SECOND = 1_000_000
 
 
-def put(timeline: Timeline, **measured):
+def put(timeline: Timeline, **measured: Any) -> tuple[PlacedSegment, Timeline]:
     return place_segment(timeline, segment=MeasuredSegment(**{"listed_us": 2 * SECOND, **measured}))
 
 
@@ -33,7 +42,10 @@ def test_a_later_date_time_anchors_anew() -> None:
     _, timeline = put(Timeline(), wall_at=NOON)
     second, timeline = put(timeline, wall_at=NOON + timedelta(minutes=1))
     third, _ = put(timeline)
-    assert third.wall_at == second.wall_at + timedelta(seconds=2)
+    assert (second.wall_at, third.wall_at) == (
+        NOON + timedelta(minutes=1),
+        NOON + timedelta(minutes=1, seconds=2),
+    )
 
 
 def test_without_any_clock_there_is_no_wall_time() -> None:
@@ -44,7 +56,9 @@ def test_without_any_clock_there_is_no_wall_time() -> None:
     ("listed_s", "probed_s", "expected"),
     [(2, 2.4, Break.NONE), (2, 2.6, Break.SKEW), (10, 8.1, Break.NONE), (10, 7.9, Break.SKEW)],
 )
-def test_a_length_far_from_extinf_is_an_implicit_discontinuity(listed_s, probed_s, expected):
+def test_a_length_far_from_extinf_is_an_implicit_discontinuity(
+    listed_s: int, probed_s: float, expected: Break
+) -> None:
     placed, _ = put(Timeline(), listed_us=listed_s * SECOND, probed_us=round(probed_s * SECOND))
     assert placed.break_before == expected
 
@@ -104,17 +118,19 @@ def test_differs_allows_half_a_second_or_a_fifth() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(1, 60 * SECOND)), max_size=40), st.booleans())
-def test_segments_and_gaps_tile_media_time_across_saves(items, anchored):
+def test_segments_and_gaps_tile_media_time_across_saves(
+    items: list[tuple[bool, int]], anchored: bool
+) -> None:
     timeline, end_us, kinds = Timeline(wall_at=NOON if anchored else None), 0, [0, 0]
     for is_gap, length_us in items:
         timeline = Timeline.from_json(json.loads(json.dumps(timeline.to_json())))
         if is_gap:
-            placed, timeline = place_gap(timeline, estimated_us=length_us)
-            assert placed.index == kinds[1]
+            gap, timeline = place_gap(timeline, estimated_us=length_us)
+            placed_at = (gap.index, gap.start_us, gap.end_us)
         else:
-            placed, timeline = put(timeline, listed_us=length_us)
-            assert placed.position == kinds[0]
+            segment, timeline = put(timeline, listed_us=length_us)
+            placed_at = (segment.position, segment.start_us, segment.end_us)
+        assert placed_at == (kinds[is_gap], end_us, end_us + length_us)
         kinds[is_gap] += 1
-        assert placed.start_us == end_us
-        end_us = placed.end_us
+        end_us += length_us
     assert (timeline.position_us, timeline.segment_count, timeline.gap_count) == (end_us, *kinds)

@@ -19,7 +19,9 @@ PLAN = WindowPlan()
 SECOND = 1_000_000
 
 
-def archive(*durations_s: float, gaps: dict[int, float] | None = None, breaks: set[int] | None = None):
+def archive(
+    *durations_s: float, gaps: dict[int, float] | None = None, breaks: set[int] | None = None
+) -> tuple[ArchivedSegment, ...]:
     segments, at_us = [], 0
     for position, duration_s in enumerate(durations_s):
         at_us += round((gaps or {}).get(position, 0) * SECOND)
@@ -33,7 +35,7 @@ def archive(*durations_s: float, gaps: dict[int, float] | None = None, breaks: s
             )
         )
         at_us += duration_us
-    return segments
+    return tuple(segments)
 
 
 def spans(windows: tuple[Window, ...]) -> list[tuple[int, int]]:
@@ -41,7 +43,7 @@ def spans(windows: tuple[Window, ...]) -> list[tuple[int, int]]:
 
 
 @st.composite
-def archives(draw: st.DrawFn):
+def archives(draw: st.DrawFn) -> tuple[ArchivedSegment, ...]:
     durations = draw(st.lists(st.floats(0.05, 40), max_size=60))
     gaps = draw(st.dictionaries(st.integers(0, 59), st.floats(0.001, 60), max_size=5))
     breaks = draw(st.sets(st.integers(1, 59), max_size=5))
@@ -91,8 +93,11 @@ def test_a_plan_with_impossible_lengths_is_refused() -> None:
 
 
 @given(archives(), st.booleans())
-def test_folding_with_a_state_saved_after_each_segment_gives_what_the_batch_gives(segments, final):
-    state, windows = PlannerState(), []
+def test_folding_with_a_state_saved_after_each_segment_gives_what_the_batch_gives(
+    segments: tuple[ArchivedSegment, ...], final: bool
+) -> None:
+    state = PlannerState()
+    windows: list[Window] = []
     for segment in segments:
         state = PlannerState.from_json(json.loads(json.dumps(state.to_json())))
         state, closed = add_segment(state, segment=segment, plan=PLAN)
@@ -103,8 +108,9 @@ def test_folding_with_a_state_saved_after_each_segment_gives_what_the_batch_give
 
 
 @given(archives())
-def test_closing_a_run_when_its_gap_is_known_changes_no_window(segments):
-    state, windows = PlannerState(), []
+def test_closing_a_run_when_its_gap_is_known_changes_no_window(segments: tuple[ArchivedSegment, ...]) -> None:
+    state = PlannerState()
+    windows: list[Window] = []
     for index, segment in enumerate(segments):
         if index and segment.start_us != segments[index - 1].end_us:
             state, closed = close_run(state, plan=PLAN)
@@ -115,14 +121,18 @@ def test_closing_a_run_when_its_gap_is_known_changes_no_window(segments):
 
 
 @given(archives(), st.data())
-def test_more_segments_never_change_earlier_windows(segments, data):
+def test_more_segments_never_change_earlier_windows(
+    segments: tuple[ArchivedSegment, ...], data: st.DataObject
+) -> None:
     fewer = plan_windows(segments[: data.draw(st.integers(0, len(segments)))], plan=PLAN, final=False)
     assert plan_windows(segments, plan=PLAN, final=True)[: len(fewer)] == fewer
 
 
 @settings(max_examples=300)
 @given(archives())
-def test_windows_cover_all_media_in_order_without_crossing_borders(segments):
+def test_windows_cover_all_media_in_order_without_crossing_borders(
+    segments: tuple[ArchivedSegment, ...],
+) -> None:
     windows = plan_windows(segments, plan=PLAN, final=True)
     covered = sorted({p for w in windows for p in range(w.first_position, w.last_position + 1)})
     assert covered == list(range(len(segments)))
