@@ -97,6 +97,7 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             open_hundredms=opener(HundredmsRows, database=database, outbox=outbox),
             connections=StoredConnections(database),
             intake=intake,
+            keyring=base.keyring,
             clock=utc_now,
             entropy=secrets.token_bytes,
         ),

@@ -28,7 +28,7 @@ class HundredmsRows(StreamRows):
             "event_id": received.event.event_id,
             "organization_id": self._organization_id,
             "type": received.event.type,
-            "payload": received.payload,
+            "sealed_payload": received.sealed_payload,
             "received_at": received.received_at,
         }
         statement = postgresql.insert(t.hundredms_events).values(values).on_conflict_do_nothing()

@@ -122,7 +122,7 @@ class HundredmsEvent(Base, table=True):
     event_id: str = Field(primary_key=True, sa_type=Text)
     type: str = Field(primary_key=True, sa_type=Text)
     organization_id: str = Field(sa_type=Text)
-    payload: dict[str, Any] = _json()
+    sealed_payload: str = Field(sa_type=Text)
     received_at: datetime = _at(default=True)
     handled_at: datetime | None = _maybe_at()
     note: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from json import loads
+from json import dumps, loads
 from typing import Any, Protocol
 
 import structlog
@@ -34,17 +34,18 @@ from gateway.workflow.intake import Intake, IntakeTables, StreamRequest
 from shared import metrics
 from shared.clock import Clock
 from shared.ids import ConnectionId, OrganizationId, StreamId, random_id
+from shared.keyring import Keyring
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReceivedEvent:
-    """One row of what 100ms told, with the payload as it came."""
+    """One row of what 100ms told, with the payload as it came, sealed: its addresses may hold signatures."""
 
     connection: Connection
     event: HundredmsEvent
-    payload: object
+    sealed_payload: str
     received_at: datetime
 
 
@@ -101,12 +102,14 @@ class Hundredms:
         open_hundredms: OpenHundredms,
         connections: Connections,
         intake: Intake,
+        keyring: Keyring,
         clock: Clock,
         entropy: Entropy,
     ) -> None:
         self._open = open_hundredms
         self._connections = connections
         self._intake = intake
+        self._keyring = keyring
         self._clock = clock
         self._entropy = entropy
 
@@ -161,7 +164,9 @@ class Hundredms:
         received = ReceivedEvent(
             connection=connection,
             event=read_event(payload, raw=body),
-            payload=payload,
+            sealed_payload=self._keyring.encrypt(
+                dumps(payload, ensure_ascii=False), context=payload_context(connection.connection_id)
+            ),
             received_at=self._clock(),
         )
         stream = await self._prepared(received)
@@ -229,6 +234,11 @@ class Hundredms:
         reason = f"100ms: {received.event.reason}"
         await tables.emit(stream_offline(place, reason=reason, at=received.received_at))
         return f"stopped: {place.stream_id}"
+
+
+def payload_context(connection_id: ConnectionId) -> str:
+    """What the payloads of a connection are sealed for."""
+    return f"connection:{connection_id}"
 
 
 def _parsed(body: bytes) -> Any:

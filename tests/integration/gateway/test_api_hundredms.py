@@ -53,6 +53,19 @@ async def test_a_started_webhook_makes_a_stream_with_the_connections_options(gat
     assert (event["external_id"], event["lane"]) == ("beam-1", "live")
 
 
+async def test_what_100ms_told_is_kept_sealed(gateway_app: GatewayApp) -> None:
+    customer = await gateway_app.register()
+    sender = await _sender(gateway_app, customer)
+    payload = _payload("hls.started.success", url=f"{HLS}?signature=hidden")
+
+    await sender.send(payload)
+
+    [row] = await gateway_app.rows("SELECT * FROM hundredms_events", customer)
+    assert "hidden" not in str(row)
+    opened = gateway_app.keyring.decrypt(row["sealed_payload"], context=f"connection:{row['connection_id']}")
+    assert json.loads(opened) == payload
+
+
 async def test_short_event_names_are_understood(gateway_app: GatewayApp) -> None:
     customer = await gateway_app.register()
     sender = await _sender(gateway_app, customer)

@@ -167,7 +167,7 @@ _TABLES = (
         event_id text NOT NULL,
         organization_id text NOT NULL,
         type text NOT NULL,
-        payload jsonb NOT NULL,
+        sealed_payload text NOT NULL,
         received_at timestamptz DEFAULT now() NOT NULL,
         handled_at timestamptz,
         note text DEFAULT '' NOT NULL,
