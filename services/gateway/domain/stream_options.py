@@ -30,7 +30,7 @@ class StreamOptions(BaseModel):
     )
     clip_duration: int = Field(default=30, ge=10, le=120, description="Target length of a clip in seconds.")
     include_chat: bool = True
-    include_audio: bool = True
+    include_audio: bool = Field(default=True, description="Whether the sound counts in the analysis.")
     custom_tags: tuple[Tag, ...] = Field(
         default=(), max_length=20, description="Given back on every highlight."
     )
@@ -40,7 +40,12 @@ class StreamOptions(BaseModel):
     frame_interval: float = Field(
         default=1.0, ge=0.1, le=10.0, allow_inf_nan=False, description="Seconds between looked-at frames."
     )
-    max_highlights: int | None = Field(default=None, ge=1, le=100)
+    max_highlights: int | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="The most highlights that a stream gets; absent: the profile's.",
+    )
     custom_headers: dict[str, SecretStr] | None = Field(
         default=None, description="Headers that we send to the source. Never given back."
     )
