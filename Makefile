@@ -55,9 +55,9 @@ format: install ## Rewrite the code in our format
 openapi: install ## Write the OpenAPI and AsyncAPI documents anew
 	$(BIN)/python -m localcluster.documents
 
-lock: install ## Resolve requirements/*.txt anew from pyproject.toml
+lock: install ## Write requirements/*.txt from pyproject.toml (UPGRADE=1: with the newest versions)
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	$(COMPILE) --upgrade --group dev --output-file requirements/dev.txt
+	$(COMPILE) $(if $(UPGRADE),--upgrade) --group dev --output-file requirements/dev.txt
 	@for group in $(SERVICES); do echo "requirements/$$group.txt"; \
 	$(COMPILE) --group $$group --constraints requirements/dev.txt --output-file requirements/$$group.txt || exit 1; done
 	@! grep -nE '://|^ *-(i|f)|--(extra-)?index|--find-links| @ |file:' requirements/*.txt

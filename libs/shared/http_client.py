@@ -24,6 +24,7 @@ from typing import IO, Any, ClassVar, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import AsyncResolver
 from yarl import URL
 
 from shared.addresses import BlockedAddress, HostPort, UrlRefused, check_address, check_url
@@ -45,6 +46,8 @@ _OWN_HEADERS = frozenset(
 )
 _HEADER_LINE_MAX_BYTES = 8190
 _HEADERS_MAX_COUNT = 128
+DNS_TIMEOUT_S = 2.0
+DNS_TRIES = 2
 
 
 class HttpTimeout(RetryableError):
@@ -168,6 +171,14 @@ def check_headers(headers: Mapping[str, str]) -> None:
             raise HeadersRefused(f"header {name} cannot be set")
 
 
+def threadless_resolver(**options: Any) -> AbstractResolver:
+    """Looks names up without threads: getaddrinfo's few are shared by the whole process, literal addresses included.
+
+    A customer whose names do not resolve would hold them all up, and with them every other customer's streams.
+    """
+    return AsyncResolver(timeout=DNS_TIMEOUT_S, tries=DNS_TRIES, **options)
+
+
 class SafeHttpClient:
     """An async context manager; one per process. Proxies of the environment and cookies are ignored."""
 
@@ -184,11 +195,13 @@ class SafeHttpClient:
         self._allowed = allowed
         self._user_agent = user_agent
         self._schemes = tuple(schemes)
-        self._resolver = resolver
+        self._given_resolver = resolver
+        self._resolver: AbstractResolver | None = None
         self._ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
+        self._resolver = self._given_resolver or threadless_resolver()
         connector = aiohttp.TCPConnector(
             socket_factory=self._make_socket,
             resolver=self._resolver,
@@ -214,6 +227,8 @@ class SafeHttpClient:
         if self._session is not None:
             await self._session.close()
             self._session = None
+        if self._resolver is not None and self._resolver is not self._given_resolver:
+            await self._resolver.close()
 
     async def get(
         self,

@@ -11,6 +11,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from localcluster.scratch_database import database_url
 from notifier.adapters.intake import PostgresIntake
 from notifier.adapters.ledger import PostgresLedger
 from notifier.adapters.webhook_client import WebhookClient
@@ -29,7 +30,7 @@ from shared.keyring import Keyring, generate_key
 from shared.middleware import UnitOfWork
 from shared.migrate import upgrade_service
 from shared.outbox import Outbox
-from tests.conftest import Postgres, database_address
+from tests.conftest import Postgres
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ORGANIZATION = OrganizationId("org_0123456789ab")
@@ -133,7 +134,7 @@ async def notifier_url(postgres: Postgres) -> AsyncIterator[tuple[str, str]]:
     roles = Roles(name)
     server = await asyncpg.connect(postgres.admin_url)
     await server.execute(f"CREATE DATABASE {name}")
-    admin_url = database_address(postgres.admin_url, name)
+    admin_url = database_url(postgres.admin_url, name)
     await set_up(admin_url, roles=roles, password=PASSWORD)
     await upgrade_service(admin_url, service="notifier", roles=roles)
     yield admin_url, service_url(admin_url, roles, "notifier", PASSWORD)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import uvloop
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 from cryptography import x509
@@ -35,6 +36,7 @@ from shared.http_client import (
     SizeMismatch,
     TooLarge,
     Truncated,
+    threadless_resolver,
 )
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -615,3 +617,33 @@ async def test_an_error_message_does_not_show_the_query_of_a_signed_url() -> Non
         with pytest.raises(TooLarge) as too_large:
             await http.get(f"http://{address}/a?token=hush", limits=KEY_LIMITS)
     assert "hush" not in str(too_large.value)
+
+
+def test_names_that_never_resolve_hold_up_no_other_request() -> None:
+    """One customer's thousand dead names, on the event loop of production, beside another customer's stream."""
+
+    async def main() -> bytes:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent_dns:
+            silent_dns.bind(("127.0.0.1", 0))
+            port = silent_dns.getsockname()[1]
+            resolver = threadless_resolver(nameservers=["127.0.0.1"], udp_port=port, tcp_port=port)
+            async with (
+                serving(always(b"alive")) as where,
+                client(where, resolver=resolver) as http,
+            ):
+                dead = [
+                    asyncio.create_task(http.get(f"http://dead-{n}.example.com/", limits=PLAYLIST_LIMITS))
+                    for n in range(1000)
+                ]
+                await asyncio.sleep(0)
+                async with asyncio.timeout(10):
+                    answer = await http.get(f"http://{where.host}:{where.port}/", limits=PLAYLIST_LIMITS)
+                still_waiting = sum(not task.done() for task in dead)
+                for task in dead:
+                    task.cancel()
+                await asyncio.gather(*dead, return_exceptions=True)
+                assert still_waiting > 900
+                await resolver.close()
+                return answer.body
+
+    assert b"alive" == uvloop.run(main())
