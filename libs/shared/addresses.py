@@ -159,9 +159,8 @@ def _split(url: str) -> SplitResult:
     except ValueError as error:
         raise UrlRefused(f"the URL cannot be read: {error}") from error
     if parts.scheme not in _DEFAULT_PORTS:
-        raise UrlRefused(
-            f"the URL must start with http:// or https://, not {parts.scheme or 'without a scheme'!r}"
-        )
+        found = f", not {parts.scheme}:" if parts.scheme else ""
+        raise UrlRefused(f"the URL must start with http:// or https://{found}")
     if "@" in parts.netloc:
         raise UrlRefused("the URL must not contain a user name or password")
     return parts

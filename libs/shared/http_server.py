@@ -30,6 +30,7 @@ class HttpServer:
             log_config=None,
             access_log=False,
             lifespan="off",
+            ws="none",
             server_header=False,
             forwarded_allow_ips=list(forwarded_allow_ips),
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
