@@ -9,7 +9,7 @@ import inspect
 import re
 import tempfile
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from localcluster.children import scratch_folder
 from sandbox.http_server import Clock, HttpServer, utc_now
 from sandbox.live_window import LiveWindow, Variant, master_playlist
 from sandbox.segmenter import SegmentedMedia, segment_media
@@ -130,7 +131,8 @@ class HlsOrigin(RecordingOrigin):
             program_date_time=program_date_time,
         )
         self._media: tuple[SegmentedMedia, ...] = ()
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch = ExitStack()
+        self._folder: Path | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -153,13 +155,13 @@ class HlsOrigin(RecordingOrigin):
 
     async def start(self) -> None:
         """Cut the media and listen; raises MediaToolError if FFmpeg refuses the file."""
-        self._folder = tempfile.TemporaryDirectory(prefix="tldr-origin-")
+        self._folder = self._scratch.enter_context(scratch_folder(prefix="tldr-origin-"))
         try:
             self._media = tuple([await self._cut(index) for index in range(len(self._sources))])
             self.windows = self._make_windows()
             await super().start()
         except BaseException:
-            self._folder.cleanup()
+            self._scratch.close()
             raise
 
     async def close(self) -> None:
@@ -169,8 +171,7 @@ class HlsOrigin(RecordingOrigin):
             with suppress(asyncio.CancelledError):
                 await self._watch
         await super().close()
-        if self._folder is not None:
-            self._folder.cleanup()
+        self._scratch.close()
 
     def go_live(self) -> None:
         """Start the clock of the stream; raises RuntimeError if it is live already."""
@@ -232,7 +233,7 @@ class HlsOrigin(RecordingOrigin):
 
     async def _cut(self, index: int) -> SegmentedMedia:
         assert self._folder is not None
-        folder = tempfile.mkdtemp(prefix=f"stream_{index}-", dir=self._folder.name)
+        folder = tempfile.mkdtemp(prefix=f"stream_{index}-", dir=self._folder)
         return await segment_media(
             self._sources[index],
             folder=Path(folder),
