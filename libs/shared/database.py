@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import ClassVar
+from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
 from sqlalchemy import text
@@ -60,19 +61,21 @@ def translated_errors() -> Iterator[None]:
 
 @contextmanager
 def _connecting() -> Iterator[None]:
-    """While a connection is opened, and only then, an error of the network is PostgreSQL's."""
+    """While a connection is opened, and only then, an error of the network is PostgreSQL's; so is a refusal."""
     try:
         yield
-    except (OSError, TimeoutError, asyncpg.TooManyConnectionsError) as error:
+    except (OSError, TimeoutError, DBAPIError, asyncpg.PostgresError) as error:
         raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
 def asyncpg_url(url: str) -> str:
-    """The address as SQLAlchemy's asyncpg dialect wants it."""
+    """The address as SQLAlchemy's asyncpg dialect wants it; `sslmode`, as libpq calls it, is `ssl` there."""
     scheme, rest = url.split("://", 1)
     if scheme not in ("postgresql", "postgres", "postgresql+asyncpg"):
         raise ValueError(f"not a PostgreSQL address: {scheme}://…")
-    return f"postgresql+asyncpg://{rest}"
+    address, _, query = rest.partition("?")
+    options = [("ssl" if name == "sslmode" else name, value) for name, value in parse_qsl(query)]
+    return f"postgresql+asyncpg://{address}" + (f"?{urlencode(options)}" if options else "")
 
 
 class Database:

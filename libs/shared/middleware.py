@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared import inbox, metrics, trace
+from shared.cancellation import is_meant_for_us
 from shared.closures import Closures
 from shared.contract import Service
 from shared.database import Database, DatabaseUnavailable, set_tenant
@@ -38,6 +39,8 @@ MAX_REFUSALS = 5
 REFUSAL_PAUSE_S = 0.2
 UNWRITABLE_PAUSE_S = 5.0
 HEARTBEAT_S = 5.0
+# A quarter of the broker's time-out for consumers, after which it would give the job to somebody else, for ever.
+WORK_DEADLINE_S = 450.0
 MAX_REASON = 1000
 
 
@@ -76,6 +79,7 @@ class Unexpected(RetryableError):
     def of(cls, error: Exception) -> "Unexpected":
         """The bug as one of ours, with the notes that it gathered on its way (a stage, say)."""
         known = cls(f"{type(error).__name__}: {error}")
+        known.__cause__ = error
         for note in getattr(error, "__notes__", ()):
             known.add_note(note)
         return known
@@ -241,7 +245,12 @@ class Middleware:
     async def _compute(self, work: WorkHandler, event: Event, held: Claim) -> Sequence[Event]:
         heartbeat = asyncio.create_task(self._keep_lease(held))
         try:
-            return await work(event)
+            async with asyncio.timeout(WORK_DEADLINE_S):
+                return await work(event)
+        except asyncio.CancelledError as error:
+            if is_meant_for_us():
+                raise
+            raise Unexpected("the work was cancelled from within") from error
         finally:
             heartbeat.cancel()
 
@@ -313,13 +322,13 @@ class Middleware:
         async with self._database.transaction() as session:
             if not await inbox.park(await session.connection(), delivery, failure):
                 return "lease_lost"
-            await self._outbox.emit(session, self._consequences(subscription, delivery, failure, error))
+            await self._outbox.emit(session, self._consequences(subscription, delivery, _tellable(error)))
         self._outbox.wake.set()
         log.error("parked", event_name=delivery.event_name, code=failure.code, reason=failure.reason)
         return "parked"
 
     def _consequences(
-        self, subscription: Subscription, delivery: Delivery, failure: Failure, error: PipelineError
+        self, subscription: Subscription, delivery: Delivery, error: PipelineError
     ) -> Sequence[Event]:
         """What the world is told: the handler's own terminal events, or that a message was parked."""
         if subscription.give_up is not None and not isinstance(error, Unparsable):
@@ -329,9 +338,9 @@ class Middleware:
                 log.exception("give_up_failed", event_name=delivery.event_name)
         if delivery.organization_id is None or delivery.event_name == MessageParked.name:
             return ()
-        return (self._parked(delivery, failure),)
+        return (self._parked(delivery, error),)
 
-    def _parked(self, delivery: Delivery, failure: Failure) -> MessageParked:
+    def _parked(self, delivery: Delivery, error: PipelineError) -> MessageParked:
         assert delivery.organization_id is not None
         return MessageParked(
             event_id=event_id(str(delivery.event_id), MessageParked.name, self.service),
@@ -342,8 +351,8 @@ class Middleware:
             event_name=delivery.event_name,
             parked_event_id=delivery.event_id,
             stream_id=StreamId(delivery.stream_id) if delivery.stream_id else None,
-            code=failure.code,
-            reason=failure.reason,
+            code=error.code,
+            reason=_reason(error),
         )
 
 
@@ -358,6 +367,16 @@ def _in_a_family(error: Exception, delivery: Delivery) -> PipelineError:
         return error
     log.error("unexpected_error", event_name=delivery.event_name, exc_info=error)
     return Unexpected.of(error)
+
+
+def _tellable(error: PipelineError) -> PipelineError:
+    """What the stream's owner may read: of a bug its kind, but not its words, which hold paths and statements."""
+    if not isinstance(error, Unexpected) or error.__cause__ is None:
+        return error
+    told = Unexpected(type(error.__cause__).__name__)
+    for note in getattr(error, "__notes__", ()):
+        told.add_note(note)
+    return told
 
 
 def _reason(error: PipelineError) -> str:

@@ -112,7 +112,8 @@ _MAINTAIN = """
 CREATE FUNCTION maintain_partitions() RETURNS void LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = {schema}, pg_temp AS $body$
 DECLARE
-    parent text; from_day date; part record; unfinished text; finished text; keep integer; busy boolean;
+    parent text; from_day date; part record; keep integer; busy boolean;
+    unfinished text; parked text; finished text;  -- each as its partial index says it: a partition is big
 BEGIN
     FOREACH parent IN ARRAY ARRAY['inbox', 'outbox'] LOOP
         FOR from_day IN SELECT (now() AT TIME ZONE 'UTC')::date + n FROM generate_series(0, {ahead}) AS n LOOP
@@ -124,10 +125,14 @@ BEGIN
             END;
         END LOOP;
         IF parent = 'inbox' THEN
-            unfinished := 'state <> ''done'''; keep := {inbox_days};
+            keep := {inbox_days};
+            unfinished := 'state IN (''received'', ''retry'')';
+            parked := 'state = ''parked''';
             finished := 'state = ''done'' AND finished_at';
         ELSE
-            unfinished := 'published_at IS NULL'; keep := {outbox_days};
+            keep := {outbox_days};
+            unfinished := 'published_at IS NULL';
+            parked := 'false';
             finished := 'published_at';
         END IF;
         EXECUTE format('DELETE FROM %1$I WHERE ctid = ANY(ARRAY(SELECT ctid FROM %1$I '
@@ -136,8 +141,8 @@ BEGIN
         FOR part IN SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                     WHERE i.inhparent = parent::regclass AND c.relname ~ '_[0-9]{{8}}$' LOOP
             IF to_date(right(part.relname, 8), 'YYYYMMDD') < (now() AT TIME ZONE 'UTC')::date - keep THEN
-                EXECUTE format('SELECT EXISTS (SELECT 1 FROM %I WHERE ' || unfinished || ')', part.relname)
-                    INTO busy;
+                EXECUTE format('SELECT EXISTS (SELECT 1 FROM %1$I WHERE %2$s) '
+                    'OR EXISTS (SELECT 1 FROM %1$I WHERE %3$s)', part.relname, unfinished, parked) INTO busy;
                 IF NOT busy THEN
                     EXECUTE format('DROP TABLE %I', part.relname);
                 END IF;

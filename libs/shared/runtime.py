@@ -23,6 +23,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from shared import logs, metrics, trace
+from shared.cancellation import is_meant_for_us
 from shared.errors import PipelineError
 from shared.foundation import Foundation
 from shared.http_server import HttpServer
@@ -70,11 +71,12 @@ class LoopHealth:
     failures: int = 0
     succeeded_at: float = 0.0
     last_error: str = ""
+    pause_s: float = 0.0
 
     def fault(self, now: float) -> str | None:
         if self.failures >= FAILING_AFTER_TURNS:
             return f"failing: {self.last_error}"
-        if now - self.succeeded_at > SILENT_AFTER_S:
+        if now - self.succeeded_at > self.pause_s + SILENT_AFTER_S:
             return "no turn has ended for a minute"
         return None
 
@@ -87,7 +89,7 @@ class Supervisor:
         self.health: dict[str, LoopHealth] = {}
 
     async def run(self, loop: Loop) -> None:
-        health = self.health.setdefault(loop.name, LoopHealth(succeeded_at=monotonic()))
+        health = self.health.setdefault(loop.name, LoopHealth(succeeded_at=monotonic(), pause_s=loop.pause_s))
         while True:
             more = await self._turn(loop, health)
             pause_s = loop.pause_s if not health.failures else self._backoff_s(loop, health)
@@ -98,7 +100,7 @@ class Supervisor:
         try:
             more = await loop.turn()
         except (Exception, asyncio.CancelledError) as error:
-            if isinstance(error, asyncio.CancelledError) and _is_asked_to_end():
+            if isinstance(error, asyncio.CancelledError) and is_meant_for_us():
                 raise
             self._note_failure(loop, health, error)
             return False
@@ -116,12 +118,6 @@ class Supervisor:
 
     def _backoff_s(self, loop: Loop, health: LoopHealth) -> float:
         return max(min(0.1 * 2.0**health.failures, MAX_BACKOFF_S), min(loop.pause_s, 1.0))
-
-
-def _is_asked_to_end() -> bool:
-    """Whether the cancellation is meant for this task, and did not leak from something that it awaited."""
-    task = asyncio.current_task()
-    return task is None or task.cancelling() > 0
 
 
 async def _wait(pause_s: float, wake: asyncio.Event | None) -> None:
@@ -240,6 +236,8 @@ async def _start_consuming(base: Foundation, readiness: Readiness) -> None:
             await base.consuming.start()
         except Exception as error:
             log.warning("broker_away", reason=f"{type(error).__name__}: {error}")
+            # Those that did start would be started once more with the others, and take twice as many messages.
+            await _disconnect(base.consuming, within_s=LEAVE_S)
             await asyncio.sleep(1)
         else:
             readiness.consuming = True

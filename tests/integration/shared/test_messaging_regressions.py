@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 from uuid import uuid4
 
 import aio_pika
@@ -15,8 +15,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
-from shared import inbox, outbox, runtime
-from shared.broker import BrokerUnavailable
+from shared import inbox, outbox, runtime, topology
+from shared.broker import BrokerUnavailable, consume_broker, publish_broker
+from shared.contract import queue_name
 from shared.database import Database, DatabaseUnavailable
 from shared.errors import PipelineError
 from shared.events import Event, HighlightConfirmed, Lane
@@ -25,10 +26,19 @@ from shared.inbox import Delivery
 from shared.loops import Loop, Sweeper
 from shared.middleware import Middleware, Subscription, UnitOfWork, delivery_of
 from shared.outbox import Outbox
-from shared.runtime import Application, Running, Supervisor, running
+from shared.runtime import Application, LoopHealth, Running, Supervisor, running
 from tests.builders import highlight_confirmed
-from tests.conftest import Installation
-from tests.integration.shared.test_messaging import OUT, STATES, Clipper, clipper_service, rows, send, until
+from tests.conftest import PASSWORD, Installation
+from tests.integration.shared.test_messaging import (
+    OUT,
+    STATES,
+    Clipper,
+    clip_failed,
+    clipper_service,
+    rows,
+    send,
+    until,
+)
 from tests.integration.shared.test_runtime import selector, settings, until_ready
 
 StateHandler = Callable[[Event, UnitOfWork], Awaitable[None]]
@@ -142,6 +152,50 @@ async def test_what_an_error_tells_holds_no_values_of_the_statement(installation
     assert "[parameters: " not in row["reason"]
 
 
+async def test_the_owner_learns_of_a_bug_its_kind_and_not_its_words(installation: Installation) -> None:
+    async def buggy(_event: Event) -> list[Event]:
+        error = ValueError("/srv/secret")
+        error.add_note("stage: cut")
+        raise error
+
+    def give_up(event: HighlightConfirmed, error: PipelineError) -> list[Event]:
+        return [clip_failed(event, f"{error} ({', '.join(error.__notes__)})")]
+
+    async with clippers_database(installation) as database:
+        subscription = Subscription(HighlightConfirmed, work=buggy, give_up=give_up)
+        for _ in range(5):
+            await middleware(database).handle(subscription, delivery())
+            await rows(installation, "UPDATE clipper.inbox SET due_at = now() RETURNING 1")
+    [told] = await rows(installation, "SELECT body::jsonb ->> 'reason' AS reason FROM clipper.outbox")
+    [noted] = await rows(installation, "SELECT reason FROM clipper.inbox")
+    assert "ValueError (stage: cut)" == told["reason"]
+    assert "ValueError: /srv/secret" == noted["reason"]
+
+
+async def test_a_refused_login_is_an_outage(installation: Installation) -> None:
+    url = installation.database_url("clipper").replace(PASSWORD, "wrong")
+    database = Database(url, schema="clipper")
+    with pytest.raises(DatabaseUnavailable):
+        await database.ping()
+    await database.close()
+
+
+async def test_an_address_may_say_how_much_tls_it_wants(installation: Installation) -> None:
+    database = Database(f"{installation.database_url('clipper')}?sslmode=prefer", schema="clipper")
+    await database.ping()
+    await database.close()
+
+
+def test_what_an_address_says_on_its_own_stays_beside_our_heartbeat() -> None:
+    for broker in (
+        consume_broker("amqps://u:p@h/v?cafile=/ca.pem&heartbeat=60", graceful_timeout_s=1),
+        publish_broker("amqps://u:p@h/v?cafile=/ca.pem&heartbeat=60"),
+    ):
+        told = urlsplit(str(broker._connection_kwargs["url"]))
+        assert "amqps" == told.scheme
+        assert {"cafile": ["/ca.pem"], "heartbeat": ["5"]}.items() <= parse_qs(told.query).items()
+
+
 # -- stuck rows and lost slots ---------------------------------------------------------------------------
 
 
@@ -174,6 +228,32 @@ async def test_a_reason_that_postgresql_refuses_is_still_noted(installation: Ins
 
     async with clippers_database(installation) as database:
         await middleware(database).handle(Subscription(HighlightConfirmed, state=odd), delivery())
+    assert [("retry", 1)] == [tuple(row) for row in await rows(installation, STATES)]
+
+
+async def test_work_that_never_ends_is_counted_before_the_broker_gives_it_to_another(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs(_event: Event) -> list[Event]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr("shared.middleware.WORK_DEADLINE_S", 0.05)
+    async with clippers_database(installation) as database:
+        subscription = Subscription(HighlightConfirmed, work=hangs, give_up=lambda *_: ())
+        await asyncio.wait_for(middleware(database).handle(subscription, delivery()), 5)
+    assert [("retry", 1)] == [tuple(row) for row in await rows(installation, STATES)]
+
+
+async def test_a_cancellation_from_within_the_work_is_an_error_like_any_other(
+    installation: Installation,
+) -> None:
+    async def leaks(_event: Event) -> list[Event]:
+        raise asyncio.CancelledError
+
+    async with clippers_database(installation) as database:
+        subscription = Subscription(HighlightConfirmed, work=leaks, give_up=lambda *_: ())
+        await middleware(database).handle(subscription, delivery())
     assert [("retry", 1)] == [tuple(row) for row in await rows(installation, STATES)]
 
 
@@ -250,6 +330,26 @@ async def test_finished_rows_leave_the_default_partition_and_unfinished_stay(
         await until(installation, query, [("parked",)])
 
 
+async def test_an_old_partition_goes_when_it_is_finished_and_stays_while_something_is_parked(
+    installation: Installation,
+) -> None:
+    for day, state in (("20200101", "done"), ("20200102", "parked"), ("20200103", "retry")):
+        await rows(
+            installation,
+            f"CREATE TABLE clipper.inbox_{day} PARTITION OF clipper.inbox "
+            f"FOR VALUES FROM ('{day}') TO (date '{day}' + 1)",
+        )
+        await rows(installation, f'ALTER TABLE clipper.inbox_{day} OWNER TO "{installation.roles.owner}"')
+        await rows(
+            installation,
+            "INSERT INTO clipper.inbox (event_id, event_name, day, lane, state) "
+            f"VALUES (gen_random_uuid(), 'clip.failed', '{day}', 'live', '{state}') RETURNING 1",
+        )
+    await rows(installation, "SELECT clipper.maintain_partitions()")
+    left = "SELECT relname FROM pg_class WHERE relname ~ '^inbox_2020....$' AND relkind = 'r' ORDER BY 1"
+    assert ["inbox_20200102", "inbox_20200103"] == [row["relname"] for row in await rows(installation, left)]
+
+
 # -- relay, epoch, replay ------------------------------------------------------------------------------------
 
 
@@ -322,7 +422,7 @@ async def test_a_cancellation_that_nobody_asked_for_does_not_end_a_loop() -> Non
     assert task.cancelled()
 
 
-# -- the end of a service --------------------------------------------------------------------------------------
+# -- begin and end of a service --------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -434,3 +534,39 @@ async def test_a_service_ends_in_time_and_gives_its_jobs_back_while_the_broker_i
         took_s = monotonic() - began
     assert [("received", 0, True)] == [tuple(row) for row in await rows(installation, RELEASED)]
     assert took_s < 10
+
+
+async def test_a_start_that_fails_half_way_does_not_add_consumers_at_each_try(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good, bad = (queue_name("clipper", HighlightConfirmed.name, lane) for lane in (Lane.LIVE, Lane.VOD))
+    told = settings(installation, database_url=installation.database_url("clipper"))
+    tries: list[int] = []
+    async with await aio_pika.connect(installation.rabbitmq_url) as connection:
+        channel = await connection.channel()
+        await channel.queue_delete(bad)
+        await channel.declare_queue(bad, durable=True)
+        async with foundation("clipper", told) as base:
+            workflow, start = Clipper(), base.consuming.start
+
+            async def counted() -> None:
+                tries.append(1)
+                await start()
+
+            monkeypatch.setattr(base.consuming, "start", counted)
+            base.consumer.work(HighlightConfirmed, workflow.cut, give_up=workflow.give_up)
+            async with running(Application(foundation=base, ops_host="127.0.0.1", ops_port=0)):
+                async with asyncio.timeout(20):
+                    while len(tries) < 4:
+                        await asyncio.sleep(0.05)
+                consumers = (
+                    await channel.declare_queue(good, passive=True)
+                ).declaration_result.consumer_count
+        await channel.queue_delete(bad)
+        await topology.declare(channel)
+    assert consumers in (0, 1)
+
+
+def test_a_loop_that_pauses_for_a_minute_is_not_silent_while_it_turns() -> None:
+    assert LoopHealth(succeeded_at=100.0, pause_s=60.0).fault(161.0) is None
+    assert LoopHealth(succeeded_at=100.0, pause_s=60.0).fault(221.0) is not None
