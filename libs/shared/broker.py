@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
 from aio_pika.abc import HeadersType
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
+from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 from aiormq.exceptions import AMQPError as WireError
 from faststream.rabbit import Channel, RabbitBroker
 
@@ -29,6 +29,10 @@ class BrokerUnavailable(RetryableError):
     """The broker did not confirm the message: it is away, blocked, or has no queue for it."""
 
     code = "broker_unavailable"
+
+
+class EventRefused(BrokerUnavailable):
+    """The broker is there, but has no queue or no room for this event: others may well get through."""
 
 
 def _with_heartbeat(url: str) -> str:
@@ -87,7 +91,7 @@ class Publisher:
                     content_type="application/json",
                     headers=headers,
                 )
+        except (DeliveryError, UnknownEvent) as error:
+            raise EventRefused(f"{row.event_name}: {type(error).__name__}: {error}") from error
         except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
             raise BrokerUnavailable(f"{row.event_name}: {type(error).__name__}: {error}") from error
-        except UnknownEvent as error:
-            raise BrokerUnavailable(f"{error}: left to the version that wrote it") from error

@@ -4,7 +4,7 @@ The supervisor that survives failing turns stands in `runtime.py`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -12,7 +12,7 @@ import structlog
 from sqlalchemy import text
 
 from shared import inbox, metrics, outbox
-from shared.broker import BrokerUnavailable, Publisher
+from shared.broker import BrokerUnavailable, EventRefused, Publisher
 from shared.contract import Service
 from shared.database import Database
 from shared.epoch import Epoch
@@ -51,6 +51,7 @@ class Relay:
         self._publisher = publisher
         self._epoch = epoch
         self._outbox = outbox
+        self._after_seq = 0
 
     def loop(self) -> Loop:
         return Loop("relay", self.turn, pause_s=1.0, wake=self._outbox.wake)
@@ -60,14 +61,23 @@ class Relay:
         await self._epoch.ensure()
         async with self._database.transaction() as session:
             connection = await session.connection()
-            rows = await outbox.take_pending(connection)
+            rows = await outbox.take_pending(connection, after_seq=self._after_seq)
             results = await asyncio.gather(*map(self._publish, rows))
             confirmed = [row for row, error in zip(rows, results, strict=True) if error is None]
             await outbox.mark_published(connection, confirmed)
-        for error in results:
-            if error is not None:
-                raise error
-        return len(rows) == outbox.BATCH
+        return self._look_behind(rows, [error for error in results if error is not None])
+
+    def _look_behind(self, rows: Sequence[outbox.Outgoing], errors: Sequence[BrokerUnavailable]) -> bool:
+        """Go on behind rows that nobody takes, and try those again when all others are through."""
+        full = len(rows) == outbox.BATCH
+        refused = all(isinstance(error, EventRefused) for error in errors)
+        if full and refused:
+            self._after_seq = rows[-1].seq if len(errors) == len(rows) else self._after_seq
+            return True
+        self._after_seq = 0
+        for error in errors:
+            raise error
+        return full
 
     async def _publish(self, row: outbox.Outgoing) -> BrokerUnavailable | None:
         try:

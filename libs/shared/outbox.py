@@ -67,9 +67,11 @@ class Outbox:
         }
 
 
-async def take_pending(connection: AsyncConnection, *, limit: int = BATCH) -> tuple[Outgoing, ...]:
-    """Lock the oldest rows that wait; other relays skip them until this transaction ends."""
-    rows = await connection.execute(_TAKE, {"limit": limit})
+async def take_pending(
+    connection: AsyncConnection, *, limit: int = BATCH, after_seq: int = 0
+) -> tuple[Outgoing, ...]:
+    """Lock the oldest rows that wait behind `after_seq`; other relays skip them until this transaction ends."""
+    rows = await connection.execute(_TAKE, {"limit": limit, "after_seq": after_seq})
     return tuple(
         Outgoing(
             seq=row.seq,
@@ -113,7 +115,7 @@ _INSERT = text(
 _TAKE = text(
     """
     SELECT seq, day, event_id, event_name, lane, body, traceparent
-    FROM outbox WHERE published_at IS NULL ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
+    FROM outbox WHERE published_at IS NULL AND seq > :after_seq ORDER BY seq LIMIT :limit FOR UPDATE SKIP LOCKED
     """
 )
 _MARK = text(

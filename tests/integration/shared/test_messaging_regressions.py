@@ -373,6 +373,29 @@ async def test_a_row_that_this_version_does_not_know_holds_up_no_other(installat
         )
 
 
+async def test_more_refused_rows_than_a_batch_hold_up_no_other(installation: Installation) -> None:
+    workflow = Clipper()
+    workflow.gate.set()
+    async with clipper_service(installation, workflow) as service:
+        await rows(
+            installation,
+            "INSERT INTO clipper.outbox (event_id, day, event_name, lane, body) "
+            "SELECT gen_random_uuid(), current_date, 'clip.from_tomorrow', 'live', '{}' "
+            "FROM generate_series(1, 120) RETURNING 1",
+        )
+        await send(installation, highlight_confirmed().model_dump_json().encode())
+        await until(installation, "SELECT count(*) FROM clipper.outbox", [(121,)])
+        assert await service.relay.turn()
+        assert await service.relay.turn()
+        with pytest.raises(BrokerUnavailable):
+            await service.relay.turn()
+        await until(
+            installation,
+            "SELECT event_name FROM clipper.outbox WHERE published_at IS NOT NULL",
+            [("clip.failed",)],
+        )
+
+
 async def test_a_replay_may_take_longer_than_a_statement(installation: Installation) -> None:
     async with clippers_database(installation) as database, database.transaction() as session:
         connection = await session.connection()
