@@ -41,6 +41,7 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(events.StreamOnline, ("gateway",), ("ingest", "selector")),
     EventSpec(events.StreamOffline, ("gateway",), ("ingest",)),
     EventSpec(events.SignalReceived, ("gateway", "ingest"), (), planned=("selector",)),
+    EventSpec(events.StreamFlowing, ("ingest",), ("gateway",)),
     EventSpec(events.SegmentReady, ("ingest",), ("analyzer", "selector", "gateway")),
     EventSpec(events.SegmentMissed, ("ingest",), ("selector", "gateway")),
     EventSpec(events.StreamStalled, ("ingest",), ("gateway",), planned=("selector",)),

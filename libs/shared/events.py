@@ -115,6 +115,18 @@ class SignalReceived(StreamEvent):
     text: Words = Field(default="", max_length=2000)
 
 
+class StreamFlowing(StreamEvent):
+    """The first segment of a run is archived: media flows, long before a window is whole."""
+
+    name: ClassVar[str] = "stream.flowing"
+
+    run: int
+    at_us: MediaTime = Field(
+        default=0, description="Where that segment begins; above 0 only where a gap came before it."
+    )
+    wall_at: AwareDatetime | None = None
+
+
 class SegmentReady(StreamEvent):
     """An analysis window is archived and can be judged."""
 

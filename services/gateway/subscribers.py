@@ -6,6 +6,7 @@ from shared.consumer import Consumer
 
 
 def register(consumer: Consumer, projection: Projection) -> None:
+    consumer.state(events.StreamFlowing, projection.on_stream_flowing)
     consumer.state(events.SegmentReady, projection.on_segment_ready)
     consumer.state(events.SegmentMissed, projection.on_segment_missed)
     consumer.state(events.StreamStalled, projection.on_stream_stalled)

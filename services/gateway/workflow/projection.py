@@ -100,6 +100,12 @@ class Projection:
 
     # -- ingest --------------------------------------------------------------------------------------
 
+    async def on_stream_flowing(self, event: events.StreamFlowing, unit: UnitOfWork) -> None:
+        """As a rule the first sign of media; any later event of media says the same where this one is late."""
+        store = self.stores(unit)
+        stream = await self._move(event, store, run=event.run, seen_at=event.occurred_at)
+        await self._review(stream, store, unit)
+
     async def on_segment_ready(self, event: events.SegmentReady, unit: UnitOfWork) -> None:
         store = self.stores(unit)
         stream = await self._move(

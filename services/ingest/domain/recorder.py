@@ -20,6 +20,7 @@ from shared.events import (
     SegmentRef,
     Source,
     StreamEnded,
+    StreamFlowing,
     StreamResumed,
     StreamStalled,
 )
@@ -141,15 +142,15 @@ class Recorder:
         return self._entry(action.cursor)
 
     def segment(self, action: CommitSegment, *, stored: StoredSegment, at: datetime) -> Entry:
-        """A segment is archived; the windows that it completes are told."""
+        """A segment is archived; that media flows now, and the windows that it completes, are told."""
         ref = _ref(action, stored)
         self._refs[action.placed.position] = ref
         archived = ArchivedSegment.of(action.placed)
         planner, windows = add_segment(self._progress.planner, segment=archived, plan=self._plan)
-        ready = self._ready(windows, at=at)
+        events = (*self._flowing(action.placed, at=at), *self._ready(windows, at=at))
         self._advance(planner, archived_us=action.placed.duration_us)
         row = SegmentRow(position=action.placed.position, ref=ref)
-        return self._entry(action.cursor, segment=row, windows=self._rows(windows), events=ready)
+        return self._entry(action.cursor, segment=row, windows=self._rows(windows), events=events)
 
     def lost(self, action: SegmentLost, *, at: datetime) -> Entry:
         """A gap; the open window ends before it."""
@@ -201,15 +202,25 @@ class Recorder:
         return Entry(progress=self._progress, **written)
 
     def _fields(self, name: str, index: int, *, at: datetime) -> dict[str, Any]:
+        return self._head(name, Position(self._stream.run, index), at=at)
+
+    def _head(self, name: str, place: Position | int, *, at: datetime) -> dict[str, Any]:
         stream = self._stream
         return {
-            "event_id": event_id(stream.stream_id, name, Position(stream.run, index)),
+            "event_id": event_id(stream.stream_id, name, place),
             "organization_id": stream.organization_id,
             "stream_id": stream.stream_id,
             "occurred_at": at,
             "lane": stream.lane,
             "run": stream.run,
         }
+
+    def _flowing(self, placed: PlacedSegment, *, at: datetime) -> tuple[Event, ...]:
+        """Told with the first segment of the run, and never again."""
+        if placed.position > 0:
+            return ()
+        head = self._head(StreamFlowing.name, self._stream.run, at=at)
+        return (StreamFlowing(**head, at_us=placed.start_us, wall_at=placed.wall_at),)
 
     def _ready(self, windows: tuple[Window, ...], *, at: datetime) -> tuple[Event, ...]:
         return tuple(self._segment_ready(window, at=at) for window in windows)

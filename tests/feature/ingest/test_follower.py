@@ -23,7 +23,7 @@ from ingest.workflow.source import HlsSource
 from sandbox.live_window import LiveSegment, LiveWindow
 from shared.addresses import BlockedAddress
 from shared.clock import utc_now
-from shared.events import Lane, SegmentMissed, SegmentReady, Source, StreamEnded
+from shared.events import Lane, SegmentMissed, SegmentReady, Source, StreamEnded, StreamFlowing
 from shared.object_store import FolderObjectStore, Stored, StoreUnavailable
 from tests.builders import ORGANIZATION, STREAM
 from tests.fakes.ingest.http import Answer, FakeHttp
@@ -144,6 +144,13 @@ async def test_all_segments_are_archived_in_order_and_told_in_windows(stage: Sta
         ended.segments,
         len(ended.windows),
     )
+
+
+async def test_that_media_flows_is_told_with_the_first_segment(stage: Stage) -> None:
+    await stage.run()
+    first = next(entry for entry in stage.journal.entries if entry.segment)
+    assert stage.of(StreamFlowing) == list(first.events)
+    assert [(0, 0)] == [(event.run, event.at_us) for event in stage.of(StreamFlowing)]
 
 
 async def test_the_measured_clock_places_segments_not_the_listed_durations(stage: Stage) -> None:
@@ -352,6 +359,9 @@ async def test_whoever_resumes_makes_the_same_rows_and_ids(tmp_path: Path) -> No
     assert [] == parted.of(StreamEnded)
     await parted.run()
     assert list(range(15)) == parted.journal.sequences
+    assert [event.event_id for event in whole.of(StreamFlowing)] == [
+        event.event_id for event in parted.of(StreamFlowing)
+    ]
     assert [event.event_id for event in whole.of(SegmentReady)] == [
         event.event_id for event in parted.of(SegmentReady)
     ]

@@ -207,6 +207,10 @@ def made(model: type[EventT], second: float, *parts: str | int, **fields: Any) -
     return model.model_validate(head | fields)
 
 
+def flowing() -> events.StreamFlowing:
+    return made(events.StreamFlowing, 2, 0, run=0, wall_at=at(0))
+
+
 def window(index: int) -> events.SegmentReady:
     start_us = index * 15 * S
     return made(
@@ -403,6 +407,7 @@ def message_parked(service: str, name: str, reason: str) -> events.MessageParked
 
 
 WHOLE: tuple[Event, ...] = (
+    flowing(),
     *(window(index) for index in range(WINDOWS)),
     *(candidate(index) for index in range(WINDOWS)),
     *(verdict(index) for index in range(WINDOWS)),
@@ -417,6 +422,7 @@ WHOLE: tuple[Event, ...] = (
 )
 # A stream in which as much as can be goes wrong, and one highlight is revised and another taken back.
 ROUGH: tuple[Event, ...] = (
+    flowing(),
     *(window(index) for index in range(WINDOWS)),
     *(candidate(index) for index in range(WINDOWS)),
     *(verdict(index) for index in range(WINDOWS - 1)),
@@ -476,9 +482,43 @@ async def test_a_finished_stream_says_so_everywhere(gateway: Gateway) -> None:
     body = json.loads((await gateway.public_events())[-1]["body"])
     closed = await gateway.emitted("stream.closed")
     assert (row["status"], row["partial"], row["cause"], row["error"]) == ("completed", False, None, None)
-    assert (row["started_at"], row["ended_at"]) == (at(20), at(80))
+    assert (row["started_at"], row["ended_at"]) == (at(2), at(80))
     assert (body["data"]["status"], body["data"]["progress"]["coverage_pct"]) == ("completed", 100.0)
     assert [(event["cause"], event["stream_id"]) for event in closed] == [("completed", STREAM)]
+
+
+async def test_a_stream_starts_with_its_first_segment_and_before_its_first_window(gateway: Gateway) -> None:
+    await gateway.handle_all([flowing(), flowing()])
+
+    row, [body] = await gateway.stream(), await gateway.public_events()
+    shown = json.loads(body["body"])["data"]
+    assert (row["status"], row["started_at"], await gateway.told()) == (
+        "processing",
+        at(2),
+        ["stream.started"],
+    )
+    assert (shown["status"], shown["started_at"]) == ("processing", at(2).isoformat().replace("+00:00", "Z"))
+
+
+async def test_that_media_flows_may_be_told_after_the_first_window(gateway: Gateway) -> None:
+    await gateway.handle_all([window(0), flowing(), window(1)])
+
+    row = await gateway.stream()
+    assert (row["status"], row["started_at"], await gateway.told()) == (
+        "processing",
+        at(2),
+        ["stream.started"],
+    )
+
+
+async def test_a_stream_that_flowed_and_fell_silent_is_completed_in_part(gateway: Gateway) -> None:
+    await gateway.handle(flowing())
+    await let_deadline_pass(gateway)
+
+    await gateway.watchdog.turn()
+
+    row = await gateway.stream()
+    assert (row["status"], row["partial"], row["cause"]) == ("completed", True, "watchdog")
 
 
 @dataclass(frozen=True)
@@ -647,7 +687,7 @@ async def test_an_event_of_a_run_that_is_over_moves_nothing(gateway: Gateway) ->
     async with gateway.database.transaction(ORGANIZATION) as session:
         await (await session.connection()).execute(update(t.streams).values(run=1))
 
-    await gateway.handle_all(WHOLE[:4])
+    await gateway.handle_all(WHOLE[:5])
 
     row = await gateway.stream()
     assert (row["status"], row["started_at"], await gateway.told()) == ("pending", None, [])
@@ -792,6 +832,7 @@ def counted_statements(database: Database) -> Iterator[list[str]]:
 @pytest.mark.parametrize(
     ("event", "expected"),
     [
+        (flowing(), 1),
         (window(1), 2),
         (verdict(1), 2),
         (candidate(1), 1),

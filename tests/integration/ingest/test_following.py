@@ -40,6 +40,7 @@ from shared.events import (
     Source,
     StreamClosed,
     StreamEnded,
+    StreamFlowing,
     StreamOffline,
     StreamOnline,
     Verdict,
@@ -198,6 +199,7 @@ async def assert_whole(bench: Bench, origin: HlsOrigin) -> None:
     assert list(range(len(origin.window.segments))) == [sequence for sequence, _, _ in rows]
     assert all(after[1] == before[1] + before[2] for before, after in pairwise(rows))
     ready, (ended,) = await bench.events(SegmentReady), await bench.events(StreamEnded)
+    assert [0] == [event.at_us for event in await bench.events(StreamFlowing)]
     assert list(range(len(ready))) == [event.index for event in ready]
     told = {ref.sequence for event in ready for ref in event.segments}
     assert set(range(len(rows))) == told

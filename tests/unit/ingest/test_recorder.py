@@ -12,8 +12,8 @@ from ingest.domain.playlist import Location, Segment
 from ingest.domain.recorder import Entry, Followed, Progress, Recorder, SegmentRow, StoredSegment
 from ingest.domain.timeline import MeasuredSegment, Timeline, place_gap, place_segment
 from ingest.domain.windows import WindowPlan
-from shared.events import Event, Lane, SegmentReady, Source, StreamEnded
-from shared.ids import Position, window_id
+from shared.events import Event, Lane, SegmentReady, Source, StreamEnded, StreamFlowing
+from shared.ids import Position, event_id, window_id
 from tests.builders import ORGANIZATION, STREAM
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -35,6 +35,7 @@ class Run:
         self.entries: list[Entry] = []
         self.recorder = self._recorder(Progress(), ())
         self.timeline, self.sequence = Timeline(), -1
+        self.first_wall_at: datetime | None = None
 
     def _recorder(self, progress: Progress, rows: tuple[SegmentRow, ...]) -> Recorder:
         return Recorder(FOLLOWED, plan=WindowPlan(), progress=progress, open_segments=rows)
@@ -47,7 +48,8 @@ class Run:
 
     def segment(self) -> None:
         self.sequence += 1
-        placed, self.timeline = place_segment(self.timeline, segment=MeasuredSegment(listed_us=SEGMENT_US))
+        measured = MeasuredSegment(listed_us=SEGMENT_US, wall_at=self.first_wall_at)
+        placed, self.timeline = place_segment(self.timeline, segment=measured)
         location = Location(url=f"http://x/{self.sequence}.ts")
         action = CommitSegment(
             epoch=0,
@@ -83,6 +85,32 @@ class Run:
 
     def events(self, model: type[Event]) -> list[Any]:
         return [event for entry in self.entries for event in entry.events if isinstance(event, model)]
+
+
+def test_the_first_segment_of_a_run_tells_that_media_flows_and_no_other_does() -> None:
+    run = Run()
+    run.first_wall_at = AT
+    for step in (run.segment, run.segment, run.restart, run.segment, run.gap, run.segment):
+        step()
+    (flowing,) = run.events(StreamFlowing)
+    assert [flowing] == list(run.entries[0].events)
+    assert (3, 0, AT, AT, Lane.VOD) == (
+        flowing.run,
+        flowing.at_us,
+        flowing.wall_at,
+        flowing.occurred_at,
+        flowing.lane,
+    )
+    assert event_id(STREAM, "stream.flowing", 3) == flowing.event_id
+
+
+def test_a_gap_before_all_media_tells_nothing_of_flowing() -> None:
+    run = Run()
+    run.gap()
+    assert [] == run.events(StreamFlowing)
+    run.segment()
+    (flowing,) = run.events(StreamFlowing)
+    assert (SEGMENT_US, None) == (flowing.at_us, flowing.wall_at)
 
 
 def test_a_window_carries_its_segments_and_place() -> None:
