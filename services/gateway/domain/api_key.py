@@ -1,17 +1,20 @@
 """The text form of API keys: `tldr_live_<key id>_<secret><checksum>`, as secret scanners can recognise it.
 
-Only the hash of the secret is stored. Entropy comes from the caller.
+Only the hash of the secret is stored. Entropy comes from the caller. Also: how long a key may live.
 """
 
 import hmac
 import zlib
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 
+from gateway.domain.refusals import Unacceptable
 from shared.ids import RANDOM_HEX_DIGITS, ApiKeyId, random_id
 
 PREFIX = "tldr_live"
 ENTROPY_BYTES = 38  # 6 for the id, 32 for the secret
+MAX_LIFE = timedelta(days=36_525)  # a century: far enough for everybody, and PostgreSQL can store it
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _SECRET_CHARACTERS = 43  # 32 bytes in base 62
 _CHECKSUM_CHARACTERS = 6  # CRC-32 in base 62
@@ -56,6 +59,15 @@ def parse(text: str) -> ApiKeyText | None:
 def matches(key: ApiKeyText, stored_hash: str) -> bool:
     """Whether the secret is the one whose hash is stored; compares in constant time."""
     return hmac.compare_digest(key.secret_hash(), stored_hash)
+
+
+def checked_expiry(expires_at: datetime, *, now: datetime) -> datetime:
+    """The moment from which the key is refused, in UTC. Raises Unacceptable unless it lies ahead."""
+    if expires_at <= now:
+        raise Unacceptable("The time of expiry must lie in the future", field="expires_at")
+    if expires_at - now > MAX_LIFE:
+        raise Unacceptable("The time of expiry is too far ahead; leave it out instead", field="expires_at")
+    return expires_at.astimezone(UTC)
 
 
 def _checksum(body: str) -> str:

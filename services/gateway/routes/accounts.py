@@ -54,6 +54,11 @@ class ApiKeyRequest(RequestBody):
         description="What the key may do; only what the calling key may do itself.",
         examples=[["streams:read", "highlights:read"]],
     )
+    expires_at: AwareDatetime | None = Field(
+        default=None,
+        description="From then on the key is refused; in the future, with an offset. Absent: never.",
+        examples=["2030-01-01T00:00:00Z"],
+    )
 
 
 class ApiKeyAnswer(BaseModel):
@@ -63,6 +68,7 @@ class ApiKeyAnswer(BaseModel):
     name: str
     scopes: tuple[Scope, ...]
     created_at: AwareDatetime
+    expires_at: AwareDatetime | None = Field(description="From then on the key is refused; null: never.")
     api_key: str = Field(description="Goes into `X-API-Key`. Shown this once: store it now.")
 
 
@@ -98,10 +104,17 @@ def _answer(made: Registered) -> UserAnswer:
 @router.post("/api-keys")
 async def issue_api_key(body: ApiKeyRequest, use: Use, caller: KeysCaller) -> ApiKeyAnswer:
     """Make a key with some of this key's scopes."""
-    issued = await use.accounts.issue_key(caller, name=body.name, scopes=body.scopes)
+    issued = await use.accounts.issue_key(
+        caller, name=body.name, scopes=body.scopes, expires_at=body.expires_at
+    )
     key = issued.key
     return ApiKeyAnswer(
-        id=key.key_id, name=key.name, scopes=key.scopes, created_at=key.created_at, api_key=str(issued.text)
+        id=key.key_id,
+        name=key.name,
+        scopes=key.scopes,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        api_key=str(issued.text),
     )
 
 

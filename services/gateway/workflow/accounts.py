@@ -56,6 +56,7 @@ class NewApiKey:
     secret_hash: str
     scopes: tuple[Scope, ...]
     created_at: datetime
+    expires_at: datetime | None = None
 
 
 class AccountTables(Protocol):
@@ -143,12 +144,14 @@ class Accounts:
             await tables.add_api_key(issued.key)
         return Registered(user, organization, issued.text)
 
-    async def issue_key(self, caller: Caller, *, name: str, scopes: tuple[Scope, ...]) -> IssuedKey:
-        """A key with some of the caller's own scopes. Raises Forbidden for others."""
+    async def issue_key(
+        self, caller: Caller, *, name: str, scopes: tuple[Scope, ...], expires_at: datetime | None = None
+    ) -> IssuedKey:
+        """A key with some of the caller's own scopes. Raises Forbidden for others, Unacceptable for the past."""
         beyond = sorted(set(scopes) - caller.scopes)
         if beyond:
             raise Forbidden(f"Insufficient scope: this key cannot grant {', '.join(beyond)}")
-        issued = self._new_key(caller.organization_id, name=name, scopes=scopes)
+        issued = self._new_key(caller.organization_id, name=name, scopes=scopes, expires_at=expires_at)
         async with self._open(caller.organization_id) as tables:
             await tables.add_api_key(issued.key)
         return issued
@@ -171,7 +174,15 @@ class Accounts:
             created_at=self._clock(),
         )
 
-    def _new_key(self, organization_id: OrganizationId, *, name: str, scopes: tuple[Scope, ...]) -> IssuedKey:
+    def _new_key(
+        self,
+        organization_id: OrganizationId,
+        *,
+        name: str,
+        scopes: tuple[Scope, ...],
+        expires_at: datetime | None = None,
+    ) -> IssuedKey:
+        now = self._clock()
         text = api_key.mint(self._entropy(api_key.ENTROPY_BYTES))
         key = NewApiKey(
             key_id=text.key_id,
@@ -179,7 +190,8 @@ class Accounts:
             name=name,
             secret_hash=text.secret_hash(),
             scopes=tuple(dict.fromkeys(scopes)),
-            created_at=self._clock(),
+            created_at=now,
+            expires_at=None if expires_at is None else api_key.checked_expiry(expires_at, now=now),
         )
         return IssuedKey(key, text)
 

@@ -1,7 +1,9 @@
 """Registration, keys and scopes over HTTP."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 
+import pytest
 from argon2 import PasswordHasher
 
 from gateway.adapters.argon2 import Argon2Passwords
@@ -121,6 +123,59 @@ async def test_a_revoked_key_stops_working_with_the_next_request(gateway_app: Ga
     used = await gateway_app.client.get("/v1/streams", headers={"X-API-Key": made["api_key"]})
 
     assert (revoked.status_code, again.status_code, used.status_code) == (200, 404, 401)
+
+
+async def test_a_key_that_has_expired_is_refused(gateway_app: GatewayApp) -> None:
+    customer = await gateway_app.register()
+    expires_at = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=1)
+    made = (
+        await gateway_app.client.post(
+            "/v1/api-keys",
+            json={"name": "visitor", "scopes": ["streams:read"], "expires_at": expires_at.isoformat()},
+            headers=customer.headers,
+        )
+    ).json()
+    visitor = {"X-API-Key": made["api_key"]}
+
+    before = await gateway_app.client.get("/v1/streams", headers=visitor)
+    [stored] = await gateway_app.rows(
+        "SELECT expires_at FROM api_keys WHERE key_id = :key_id", customer, key_id=made["id"]
+    )
+    await gateway_app.rows(
+        "UPDATE api_keys SET expires_at = now() WHERE key_id = :key_id RETURNING 1",
+        customer,
+        key_id=made["id"],
+    )
+    after = await gateway_app.client.get("/v1/streams", headers=visitor)
+
+    assert datetime.fromisoformat(made["expires_at"]) == stored["expires_at"] == expires_at
+    assert before.status_code == 200
+    assert (after.status_code, after.json()["detail"]) == (401, "Invalid API key")
+
+
+async def test_a_key_without_an_expiry_says_so(gateway_app: GatewayApp) -> None:
+    customer = await gateway_app.register()
+
+    made = await gateway_app.client.post(
+        "/v1/api-keys", json={"name": "for good", "scopes": ["streams:read"]}, headers=customer.headers
+    )
+
+    assert made.json()["expires_at"] is None
+
+
+@pytest.mark.parametrize(
+    "expires_at", ["2020-01-01T00:00:00Z", "2100-01-01T00:00:00", "9999-12-31T23:59:59-12:00", "soon"]
+)
+async def test_a_time_of_expiry_must_be_ahead_and_exact(gateway_app: GatewayApp, expires_at: str) -> None:
+    customer = await gateway_app.register()
+
+    answer = await gateway_app.client.post(
+        "/v1/api-keys",
+        json={"name": "x", "scopes": ["streams:read"], "expires_at": expires_at},
+        headers=customer.headers,
+    )
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "expires_at")
 
 
 async def test_another_organizations_key_cannot_be_revoked(gateway_app: GatewayApp) -> None:

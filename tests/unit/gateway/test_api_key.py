@@ -1,11 +1,16 @@
-"""The text form of API keys."""
+"""The text form of API keys, and how long they may live."""
 
+from datetime import UTC, datetime, timedelta, timezone
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.api_key import ENTROPY_BYTES, matches, mint, parse
+from gateway.domain.api_key import ENTROPY_BYTES, MAX_LIFE, checked_expiry, matches, mint, parse
+from gateway.domain.refusals import Unacceptable
 from shared.logs import SECRET_TEXT
 
+NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 ENTROPY = bytes(range(ENTROPY_BYTES))
 
 
@@ -49,3 +54,18 @@ def test_the_secret_stands_neither_in_the_hash_nor_in_logs() -> None:
 
     assert key.secret not in key.secret_hash()
     assert key.secret not in SECRET_TEXT.sub("***", f"request with {key} failed")
+
+
+def test_an_expiry_ahead_is_kept_in_utc() -> None:
+    given_at = (NOW + timedelta(hours=1)).astimezone(timezone(timedelta(hours=5)))
+
+    kept = checked_expiry(given_at, now=NOW)
+
+    assert (kept, kept.tzinfo) == (NOW + timedelta(hours=1), UTC)
+
+
+@pytest.mark.parametrize("expires_at", [NOW - timedelta(days=1), NOW, NOW + MAX_LIFE + timedelta(seconds=1)])
+def test_an_expiry_that_is_over_or_out_of_reach_is_refused(expires_at: datetime) -> None:
+    with pytest.raises(Unacceptable) as refusal:
+        checked_expiry(expires_at, now=NOW)
+    assert refusal.value.field == "expires_at"
