@@ -16,6 +16,33 @@ from gateway.domain.stream_options import StreamOptions
 from shared.ids import ConnectionId, OrganizationId
 
 DEFAULT_SECRET_HEADER = "X-TLDR-Secret"  # noqa: S105  the header's name, not a secret
+# What proxies and HTTP clients consume, rewrite or set themselves: a secret there would not arrive, or would change
+# how the request is read. `Authorization` is made to carry a secret from end to end, so it may be chosen.
+_TAKEN_HEADERS = frozenset(
+    {
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "via",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-proto",
+        "x-real-ip",
+    }
+)
 MIN_SECRET = 16
 MAX_SECRET = 200
 _MAX_PRESENTED = 40
@@ -77,6 +104,12 @@ def check_secret(secret: str) -> None:
     """Raise Unacceptable for a secret that would not arrive in a header as it was given here."""
     if not all("!" <= character <= "~" for character in secret):
         raise Unacceptable("The secret must be of visible ASCII characters, without spaces", field="secret")
+
+
+def check_secret_header(name: str) -> None:
+    """Raise Unacceptable for a header that has a meaning of its own on the way."""
+    if name.lower() in _TAKEN_HEADERS:
+        raise Unacceptable(f"{name} has a meaning of its own in HTTP: choose another", field="secret_header")
 
 
 def check_connection_options(options: StreamOptions) -> None:

@@ -29,7 +29,7 @@ class StreamOptions(BaseModel):
         description="Shifts the standard threshold: `low` by +0.10, `high` by -0.10.",
     )
     clip_duration: int = Field(default=30, ge=10, le=120, description="Target length of a clip in seconds.")
-    include_chat: bool = True
+    include_chat: bool = Field(default=True, description="Kept and echoed; not acted on yet.")
     include_audio: bool = Field(default=True, description="Whether the sound counts in the analysis.")
     custom_tags: tuple[Tag, ...] = Field(
         default=(), max_length=20, description="Given back on every highlight."
@@ -38,7 +38,11 @@ class StreamOptions(BaseModel):
         default=None, max_length=4096, description="Receives this stream's webhooks, beside the endpoints."
     )
     frame_interval: float = Field(
-        default=1.0, ge=0.1, le=10.0, allow_inf_nan=False, description="Seconds between looked-at frames."
+        default=1.0,
+        ge=0.1,
+        le=10.0,
+        allow_inf_nan=False,
+        description="Seconds between looked-at frames. Kept and echoed; not acted on yet.",
     )
     max_highlights: int | None = Field(
         default=None,
@@ -49,8 +53,10 @@ class StreamOptions(BaseModel):
     custom_headers: dict[str, SecretStr] | None = Field(
         default=None, description="Headers that we send to the source. Never given back."
     )
-    privacy_mode: bool = False
-    retention_days: int | None = Field(default=None, ge=1, le=3650)
+    privacy_mode: bool = Field(default=False, description="Kept and echoed; not acted on yet.")
+    retention_days: int | None = Field(
+        default=None, ge=1, le=3650, description="Kept and echoed; not acted on yet."
+    )
     metadata: dict[str, Any] | None = Field(default=None, description="Merged into the stream's metadata.")
 
     @model_validator(mode="after")

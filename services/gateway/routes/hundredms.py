@@ -54,7 +54,9 @@ class ConnectionRequest(RequestBody):
         description="What 100ms sends in the header. Made by us when absent.",
     )
     secret_header: str = Field(
-        default=DEFAULT_SECRET_HEADER, pattern=r"^[A-Za-z0-9-]{1,64}$", description="Name of that header."
+        default=DEFAULT_SECRET_HEADER,
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="Name of that header; none that HTTP itself uses, such as `Host` or `Content-Type`.",
     )
     options: StreamOptions = Field(default_factory=StreamOptions, description="For every stream of the room.")
 

@@ -24,6 +24,7 @@ class WebhookRequest(RequestBody):
     )
     events: tuple[PublicEventType, ...] | None = Field(
         default=None,
+        min_length=1,
         validation_alias=AliasChoices("events", "event_types"),
         description="Absent: all but `highlight.detected`.",
         examples=[["highlight.created", "stream.completed"]],

@@ -17,6 +17,7 @@ from gateway.domain.hundredms_connection import (
     NewConnection,
     check_connection_options,
     check_secret,
+    check_secret_header,
     connection_of,
     generated_secret,
     presented_hashes,
@@ -124,6 +125,7 @@ class Hundredms:
     ) -> CreatedConnection:
         """A connection with a given or a generated secret. Raises Unacceptable."""
         check_connection_options(options)
+        check_secret_header(secret_header)
         if secret is not None:
             check_secret(secret)
         chosen = secret or generated_secret(self._entropy(32))

@@ -222,6 +222,28 @@ async def test_stored_objects_are_served_by_signed_url_with_ranges(gateway_app: 
     assert gone.status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("wanted", "status", "code", "length"),
+    [
+        ("bytes=10-", 416, "range_not_satisfiable", "bytes */10"),
+        ("bytes=4-2", 400, "malformed", None),
+        ("lines=1-2", 400, "malformed", None),
+        ("nonsense", 400, "malformed", None),
+    ],
+)
+async def test_a_range_that_cannot_be_served_is_a_problem(
+    gateway_app: GatewayApp, wanted: str, status: int, code: str, length: str | None
+) -> None:
+    await gateway_app.base.store.put("clips/a/clip.mp4", b"0123456789")
+    url = await gateway_app.base.store.signed_url("clips/a/clip.mp4", expires_s=60)
+
+    answer = await gateway_app.client.get(url, headers={"Range": wanted})
+
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, answer.json()["type"]) == (status, f"urn:tldr:problem:{code}")
+    assert answer.headers.get("content-range") == length
+
+
 async def test_a_database_that_is_away_is_503_with_the_seeds_words(
     gateway_app: GatewayApp, tmp_path: Path
 ) -> None:

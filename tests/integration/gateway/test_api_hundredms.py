@@ -233,3 +233,15 @@ async def test_secrets_of_streams_do_not_go_into_a_connection(gateway_app: Gatew
             "/v1/connections/100ms", json={"name": "x", "options": options}, headers=customer.headers
         )
         assert answer.status_code == 422
+
+
+async def test_a_secret_in_a_header_that_http_itself_uses_is_refused(gateway_app: GatewayApp) -> None:
+    customer = await gateway_app.register()
+
+    answer = await gateway_app.client.post(
+        "/v1/connections/100ms",
+        json={"name": "rooms", "secret_header": "Transfer-Encoding"},
+        headers=customer.headers,
+    )
+
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "secret_header")

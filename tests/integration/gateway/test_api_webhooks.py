@@ -51,6 +51,18 @@ async def test_event_types_may_be_chosen_under_either_name(gateway_app: GatewayA
     assert [answer.json()["events"] for answer in answers] == [chosen, chosen]
 
 
+async def test_an_empty_list_of_event_types_is_refused(gateway_app: GatewayApp) -> None:
+    customer = await gateway_app.register()
+
+    answers = [
+        await gateway_app.client.post("/v1/webhooks", json={"url": URL, name: []}, headers=customer.headers)
+        for name in ("events", "event_types")
+    ]
+
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert answers[0].json()["errors"] == [{"field": "events", "message": "must have 1 or more entries"}]
+
+
 async def test_a_deleted_endpoint_is_announced_as_inactive(gateway_app: GatewayApp) -> None:
     customer = await gateway_app.register()
     made = (await gateway_app.client.post("/v1/webhooks", json={"url": URL}, headers=customer.headers)).json()

@@ -7,6 +7,7 @@ import pytest
 from gateway.domain.hundredms_connection import (
     Connection,
     check_secret,
+    check_secret_header,
     connection_of,
     presented_hashes,
     secret_hash,
@@ -59,3 +60,15 @@ def test_only_values_that_could_be_secrets_are_looked_up() -> None:
 def test_a_secret_that_a_header_would_change_is_refused(secret: str) -> None:
     with pytest.raises(Unacceptable):
         check_secret(secret)
+
+
+@pytest.mark.parametrize("name", ["Host", "content-length", "Content-Type", "TE", "X-Forwarded-For"])
+def test_a_header_that_http_itself_uses_carries_no_secret(name: str) -> None:
+    with pytest.raises(Unacceptable) as refusal:
+        check_secret_header(name)
+    assert refusal.value.field == "secret_header"
+
+
+@pytest.mark.parametrize("name", ["X-TLDR-Secret", "X-100ms-Secret", "Authorization"])
+def test_a_header_that_arrives_as_it_was_sent_may_carry_the_secret(name: str) -> None:
+    check_secret_header(name)
