@@ -99,7 +99,7 @@ class StreamOffline(StreamEvent):
     name: ClassVar[str] = "stream.offline"
 
     run: int = 0
-    reason: str
+    reason: Words
 
 
 class SignalReceived(StreamEvent):
@@ -158,7 +158,7 @@ class SegmentMissed(StreamEvent):
     epoch: int
     from_sequence: int
     to_sequence: int
-    cause: str
+    cause: Words
 
 
 class StreamStalled(StreamEvent):
@@ -167,7 +167,7 @@ class StreamStalled(StreamEvent):
     run: int
     index: int
     at_us: MediaTime
-    cause: str
+    cause: Words
 
 
 class StreamResumed(StreamEvent):
@@ -184,8 +184,8 @@ class StreamEnded(StreamEvent):
     name: ClassVar[str] = "stream.ended"
 
     run: int
-    cause: str
-    detail: str = ""
+    cause: Words
+    detail: Words = ""
     windows: tuple[WindowId, ...]
     gap_indexes: tuple[int, ...] = ()
     media_duration_us: MediaTime
@@ -240,7 +240,7 @@ class SegmentAnalyzed(StreamEvent):
     start_us: MediaTime
     end_us: MediaTime
     verdict: Verdict
-    reason: str = ""
+    reason: Words = ""
     candidates: tuple[CandidateId, ...] = ()
     snap_points_us: tuple[MediaTime, ...] = ()
     provider: str
@@ -275,7 +275,7 @@ class CandidateJudged(StreamEvent):
     bound: float | None = Field(default=None, description="The number that the rule compared with.")
     against: CandidateId | HighlightId | None = None
     highlight_id: HighlightId | None = None
-    explanation: str = ""
+    explanation: Words = ""
 
 
 class HighlightEvent(StreamEvent):
@@ -290,10 +290,10 @@ class HighlightEvent(StreamEvent):
     confidence: Score
     scores: dict[str, Score]
     type: str
-    title: str
-    description: str = ""
-    reason: str = ""
-    tags: tuple[str, ...] = ()
+    title: Words
+    description: Words = ""
+    reason: Words = ""
+    tags: tuple[Words, ...] = ()
     provider: str = ""
     segments: tuple[SegmentRef, ...] = Field(min_length=1)
 
@@ -311,7 +311,7 @@ class HighlightRetracted(StreamEvent):
 
     highlight_id: HighlightId
     revision: int
-    reason: str
+    reason: Words
 
 
 class FinalHighlight(Part):
@@ -329,7 +329,7 @@ class SelectionClosed(StreamEvent):
     windows_analysed: int
     windows_skipped: int
     windows_failed: int
-    failure_reason: str = ""
+    failure_reason: Words = ""
 
 
 class Rendition(Part):
@@ -363,7 +363,7 @@ class ClipFailed(StreamEvent):
     revision: int
     stage: Literal["fetch", "cut", "verify", "thumbnail", "store"]
     code: str
-    reason: str
+    reason: Words
 
 
 class StreamClosed(StreamEvent):
@@ -372,7 +372,7 @@ class StreamClosed(StreamEvent):
     name: ClassVar[str] = "stream.closed"
 
     cause: Literal["stopped", "suspended", "watchdog", "completed"]
-    detail: str = ""
+    detail: Words = ""
 
 
 class StreamErased(StreamEvent):
@@ -436,7 +436,7 @@ class DeliveryResult(Part):
     outcome: Literal["delivered", "failed", "disabled"]
     attempts: int
     status: int | None = None
-    error: str = ""
+    error: Words = ""
     finished_at: AwareDatetime
 
 
@@ -467,7 +467,7 @@ class FeedbackGiven(StreamEvent):
 
     highlight_id: HighlightId
     verdict: Literal["good", "bad", "include", "exclude"]
-    note: str = ""
+    note: Words = ""
 
 
 class ExportRequested(StreamEvent):
@@ -491,7 +491,7 @@ class ExportFinished(StreamEvent):
 
     export_id: str
     key: str | None
-    error: str = ""
+    error: Words = ""
 
 
 class ErasureDone(StreamEvent):
@@ -513,4 +513,4 @@ class MessageParked(Event):
     parked_event_id: UUID
     stream_id: StreamId | None = None
     code: str
-    reason: str
+    reason: Words

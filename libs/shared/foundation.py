@@ -20,6 +20,7 @@ from shared.loops import Loop, Maintenance, Relay, Sweeper
 from shared.middleware import Middleware
 from shared.object_store import FolderObjectStore, ObjectStore
 from shared.outbox import Outbox
+from shared.patient_store import PatientObjectStore
 from shared.settings import ServiceSettings
 from shared.topology import SETTLE_S
 
@@ -94,7 +95,7 @@ def _assemble(service: Service, settings: ServiceSettings, *, database: Database
         database=database,
         outbox=outbox,
         consumer=consumer,
-        store=object_store(settings),
+        store=PatientObjectStore(object_store(settings)),
         keyring=Keyring.from_text(settings.secrets_keyring.get_secret_value()),
         consuming=consuming,
         publishing=publishing,

@@ -28,6 +28,7 @@ from shared.ids import OrganizationId, StreamId, event_id
 from shared.inbox import Claim, Delivery, Failure
 from shared.logs import bound
 from shared.outbox import Outbox
+from shared.slots import Slots
 
 log = structlog.get_logger()
 
@@ -114,7 +115,7 @@ class Middleware:
         self._closures = closures
         self._database = database
         self._outbox = outbox
-        self._slots = asyncio.Semaphore(work_concurrency)
+        self._slots = Slots(work_concurrency)
 
     async def handle(self, subscription: Subscription, delivery: Delivery) -> None:
         """Return when the delivery may be acknowledged: its outcome is then durable.
@@ -162,7 +163,7 @@ class Middleware:
 
     async def _attempt(self, subscription: Subscription, delivery: Delivery) -> str:
         if subscription.work is not None:
-            async with self._slots:
+            async with self._slots.held(Lane(delivery.lane)):
                 return await self._work(subscription, delivery)
         return await self._state(subscription, delivery)
 
