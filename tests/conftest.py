@@ -5,6 +5,7 @@ Under xdist the controller starts the servers once and gives each worker a virtu
 
 import asyncio
 import secrets
+import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ SHARED = REPOSITORY / ".." / "shared"
 PASSWORD = secrets.token_hex(12)
 
 _servers: LocalServers | None = None
+
+# A job that a shell started in the background ignores SIGINT, and so would every child that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

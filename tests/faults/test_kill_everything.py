@@ -67,10 +67,20 @@ class World:
         await self.ready()
 
     async def stop_database_hard(self) -> None:
+        """Away until six more segments were fetched, longer than the source offers any of them."""
         assert self.servers.postgres is not None
         await asyncio.to_thread(self.servers.postgres.kill)
+        fetched = len(self.fetched)
+        async with asyncio.timeout(60):
+            while len(self.fetched) < fetched + 6:
+                await asyncio.sleep(0.2)
         await asyncio.to_thread(self.servers.postgres.start)
         await self.ready()
+
+    @property
+    def fetched(self) -> set[str]:
+        """Paths of all segments that the origin has handed out."""
+        return {one.path for one in self.origin.requests if one.path.endswith(".ts") and one.status == 200}
 
     async def rows(self, query: str) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(self.installation.database_admin_url)
@@ -156,10 +166,9 @@ async def _check(made: World, stream: dict[str, Any]) -> None:
     assert ("completed", None) == (stream["status"], stream["error"]), stream
     assert 100.0 == stream["progress"]["coverage_pct"]
     offered = len(made.origin.window.segments)
-    listed = {one.path for one in made.origin.requests if one.path.endswith(".ts") and one.status == 200}
     archived = await made.rows("SELECT epoch, sequence FROM ingest.segments ORDER BY 1, 2")
     assert [(0, n) for n in range(len(archived))] == [(row["epoch"], row["sequence"]) for row in archived]
-    assert len(archived) == len(listed) <= offered
+    assert len(archived) == len(made.fetched) <= offered
     assert [] == await made.rows("SELECT * FROM ingest.gaps")
 
     highlights = await made.customer.highlights(stream["id"])

@@ -31,7 +31,8 @@ def main() -> int:
     except OptionInvalid as error:
         console.print(f"[red]{error}[/red]")
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     console.print("Starting RabbitMQ and PostgreSQL, private to this run …")
     try:
         with LocalServers() as servers:
