@@ -51,6 +51,7 @@ class Installation:
             "SECRETS_KEYRING": self.keyring,
             "OUTBOUND_ALLOW": ",".join(self.outbound_allow),
             "SCRATCH_FOLDER": str(self.folder / "scratch" / service),
+            "SPOOL_FOLDER": str(self.folder / "spool"),
             **self.extra,
         }
 
