@@ -428,6 +428,9 @@ class NotificationRequested(StreamEvent):
     type: str
     sequence: int
     body: str
+    follows: DeliveryId | None = Field(
+        default=None, description="The delivery of this stream to this endpoint that shall be tried before."
+    )
 
 
 class DeliveryResult(Part):

@@ -25,7 +25,7 @@ from gateway.workflow.projection import Movement
 from gateway.workflow.public_events import EndpointRecord, NewDelivery, NewPublicEvent
 from shared import events
 from shared.database import Database
-from shared.ids import EndpointId, HighlightId, OrganizationId, StreamId, WindowId, window_id
+from shared.ids import DeliveryId, EndpointId, HighlightId, OrganizationId, StreamId, WindowId, window_id
 
 COVERED = ("analysed", "skipped")
 RUNNING = ("pending", "processing")
@@ -412,6 +412,7 @@ class ProjectionStore:
                 endpoint_id=EndpointId(row.endpoint_id),
                 version=row.version,
                 event_types=tuple(row.event_types),
+                last_delivery=DeliveryId(row.last_delivery) if row.last_delivery else None,
             )
             for row in rows
             if row.endpoint_id is not None
@@ -608,6 +609,20 @@ def _minting(stream: StreamRecord, event: NewPublicEvent) -> Select[Any]:
     )
     e = t.endpoints.c
     for_stream = e.active & or_(e.stream_id.is_(None), e.stream_id == stream.stream_id)
-    return select(e.endpoint_id, e.version, e.event_types).select_from(
+    return select(e.endpoint_id, e.version, e.event_types, _last_delivery(stream)).select_from(
         numbered.outerjoin(t.endpoints, for_stream & (e.organization_id == stream.organization_id))
+    )
+
+
+def _last_delivery(stream: StreamRecord) -> Any:
+    d, p = t.deliveries.c, t.public_events.c
+    return (
+        select(d.delivery_id)
+        .join_from(t.deliveries, t.public_events, d.public_event_id == p.public_event_id)
+        .where(d.endpoint_id == t.endpoints.c.endpoint_id, d.stream_id == stream.stream_id)
+        .order_by(p.sequence.desc())
+        .limit(1)
+        .correlate(t.endpoints)
+        .scalar_subquery()
+        .label("last_delivery")
     )

@@ -368,7 +368,7 @@ class Delivery(Base, table=True):
     __tablename__ = "deliveries"
     __table_args__ = (
         Index("deliveries_of_event", "public_event_id"),
-        Index("deliveries_of_endpoint", "endpoint_id"),
+        Index("deliveries_of_endpoint", "endpoint_id", "stream_id"),
     )
 
     delivery_id: str = Field(primary_key=True, sa_type=Text)

@@ -28,11 +28,15 @@ WEBHOOK_URL_EXPIRES_S = 7 * 24 * 3600
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointRecord:
-    """An active endpoint that may be told of a stream; no types named means all but the opt-in ones."""
+    """An active endpoint that may be told of a stream; no types named means all but the opt-in ones.
+
+    `last_delivery` is what it was last told of this stream: the order of first attempts hangs on it.
+    """
 
     endpoint_id: EndpointId
     version: int
     event_types: tuple[str, ...]
+    last_delivery: DeliveryId | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,4 +184,5 @@ def _request(stream: StreamRecord, event: NewPublicEvent, endpoint: EndpointReco
         type=event.type,
         sequence=event.sequence,
         body=event.body,
+        follows=endpoint.last_delivery,
     )

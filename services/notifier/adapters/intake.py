@@ -9,6 +9,9 @@ from sqlalchemy import text
 from shared.events import EndpointChanged, NotificationRequested
 from shared.middleware import UnitOfWork
 
+# Events overtake one another on their way: so long a notification waits for the one that it follows.
+ORDER_PATIENCE_S = 5.0
+
 
 class PostgresIntake:
     """`on_commit` is called after each commit that may have made a delivery due."""
@@ -49,10 +52,13 @@ class PostgresIntake:
                 "public_event_id": event.public_event_id,
                 "type": event.type,
                 "sequence": event.sequence,
+                "follows": event.follows,
+                "patience_s": ORDER_PATIENCE_S,
                 "body": event.body,
                 "traceparent": traceparent,
             },
         )
+        await connection.execute(_RELEASE_FOLLOWER, {"delivery_id": event.delivery_id})
         self._wake_after_commit(unit)
 
     def _wake_after_commit(self, unit: UnitOfWork) -> None:
@@ -86,9 +92,18 @@ _KEEP_NOTIFICATION = text(
     """
     INSERT INTO deliveries
         (delivery_id, organization_id, stream_id, endpoint_id, endpoint_version, public_event_id, type,
-         sequence, body, traceparent, state, due_at)
+         sequence, follows, body, traceparent, state, due_at)
     VALUES (:delivery_id, :organization_id, :stream_id, :endpoint_id, :endpoint_version, :public_event_id,
-            :type, :sequence, :body, :traceparent, 'pending', now())
+            :type, :sequence, :follows, :body, :traceparent, 'pending',
+            CASE WHEN CAST(:follows AS text) IS NULL
+                   OR EXISTS (SELECT 1 FROM deliveries WHERE delivery_id = :follows)
+                 THEN now() ELSE now() + make_interval(secs => :patience_s) END)
     ON CONFLICT (delivery_id) DO NOTHING
+    """
+)
+_RELEASE_FOLLOWER = text(
+    """
+    UPDATE deliveries SET due_at = now()
+    WHERE follows = :delivery_id AND state = 'pending' AND attempts = 0 AND lease_until IS NULL AND due_at > now()
     """
 )

@@ -231,6 +231,29 @@ async def test_first_attempts_follow_the_streams_order(
     assert arrived == sorted(sequences)
 
 
+async def test_a_notification_that_overtook_the_one_before_it_waits_for_it(
+    notifier: Notifier, customers: Customers, receiver: WebhookReceiver
+) -> None:
+    first = customers.notification(1)
+    second = customers.notification(2, follows=first.delivery_id)
+    await notifier.take(customers.endpoint(receiver.url), second)
+    await notifier.settle()
+    assert receiver.received == []
+    await notifier.take(first)
+    await notifier.settle()
+    assert [1, 2] == [received.payload["sequence"] for received in receiver.received]
+
+
+async def test_a_notification_does_not_wait_for_ever_for_one_that_is_lost(
+    notifier: Notifier, customers: Customers, receiver: WebhookReceiver
+) -> None:
+    lost = customers.notification(1)
+    await notifier.take(customers.endpoint(receiver.url), customers.notification(2, follows=lost.delivery_id))
+    await notifier.make_due()
+    await notifier.settle()
+    assert [2] == [received.payload["sequence"] for received in receiver.received]
+
+
 async def test_a_redirect_is_not_followed(
     notifier: Notifier, customers: Customers, receiver: WebhookReceiver
 ) -> None:

@@ -403,7 +403,7 @@ _TABLES = (
         PRIMARY KEY (delivery_id)
     )
     """,
-    "CREATE INDEX deliveries_of_endpoint ON deliveries (endpoint_id)",
+    "CREATE INDEX deliveries_of_endpoint ON deliveries (endpoint_id, stream_id)",
     "CREATE INDEX deliveries_of_event ON deliveries (public_event_id)",
     """
     CREATE TABLE parked (

@@ -33,6 +33,7 @@ CREATE TABLE deliveries (
     public_event_id text NOT NULL,
     type text NOT NULL,
     sequence bigint NOT NULL,
+    follows text,
     body text NOT NULL,
     traceparent text,
     state text NOT NULL CHECK (state IN ('pending', 'delivered', 'failed', 'disabled')),
@@ -67,6 +68,7 @@ _INDEXES = (
     " WHERE state = 'pending' AND attempts = 0",
     "CREATE INDEX deliveries_tried ON deliveries (endpoint_id, due_at)"
     " WHERE state = 'pending' AND attempts > 0",
+    "CREATE INDEX deliveries_waiting ON deliveries (follows) WHERE state = 'pending' AND attempts = 0",
     "CREATE INDEX deliveries_leased ON deliveries (lease_until) WHERE lease_until IS NOT NULL",
     "CREATE INDEX deliveries_finished ON deliveries (finished_at) WHERE finished_at IS NOT NULL",
 )
