@@ -38,13 +38,21 @@ class FolderSpool:
             )
         self._used_bytes += len(body)
         path = self._folder / f"{secrets.token_hex(8)}{SUFFIX}"
+        writing = asyncio.ensure_future(asyncio.to_thread(path.write_bytes, body))
         try:
-            await asyncio.to_thread(path.write_bytes, body)
+            await asyncio.shield(writing)
         except OSError as error:
-            self._used_bytes -= len(body)
-            path.unlink(missing_ok=True)
+            self._forget(path, body)
             raise SpoolFull(f"a body cannot be kept in {self._folder}: {error.strerror}") from error
+        except asyncio.CancelledError:
+            await asyncio.wait([writing])  # a thread cannot be stopped, and nobody would drop what it leaves
+            self._forget(path, body)
+            raise
         return path
+
+    def _forget(self, path: Path, body: bytes) -> None:
+        self._used_bytes -= len(body)
+        path.unlink(missing_ok=True)
 
     async def drop(self, path: Path) -> None:
         self._used_bytes -= await asyncio.to_thread(_remove, path)
