@@ -28,6 +28,7 @@ from gateway.workflow.endpoints import Endpoints
 from gateway.workflow.hundredms import Hundredms
 from gateway.workflow.intake import Intake
 from gateway.workflow.objects import SignedObjects
+from gateway.workflow.playback import Playback, PlaybackLinks
 from gateway.workflow.projection import Projection
 from gateway.workflow.public_events import PublicEvents
 from gateway.workflow.streams import Streams
@@ -43,7 +44,7 @@ from shared.runtime import Api, Application
 @asynccontextmanager
 async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
     async with foundation("gateway", settings) as base:
-        background = _project(base)
+        background = _project(base, settings)
         yield Application(
             base,
             ops_host=settings.ops_host,
@@ -82,6 +83,7 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             views=Views(
                 open_views=opener(ViewRows, database=database, outbox=outbox),
                 links=base.store,
+                playback=playback_links(settings),
                 expires_s=settings.link_expires_s,
             ),
             clock=utc_now,
@@ -104,6 +106,21 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
         objects=SignedObjects(
             files=object_store(settings), secret=settings.url_signing_secret.get_secret_value(), clock=utc_now
         ),
+        playback=Playback(
+            open_playback=opener(ViewRows, database=database, outbox=outbox),
+            store=base.store,
+            secret=settings.url_signing_secret.get_secret_value(),
+            clock=utc_now,
+            expires_s=settings.link_expires_s,
+        ),
+    )
+
+
+def playback_links(settings: GatewaySettings) -> PlaybackLinks:
+    return PlaybackLinks(
+        base_url=settings.public_base_url.rstrip("/") + settings.api_prefix,
+        secret=settings.url_signing_secret.get_secret_value(),
+        clock=utc_now,
     )
 
 
@@ -134,8 +151,8 @@ def _store_of(unit: UnitOfWork) -> ProjectionStore:
     return ProjectionStore(unit.session)
 
 
-def _project(base: Foundation) -> tuple[Loop, ...]:
-    public_events = PublicEvents(links=base.store, clock=utc_now)
+def _project(base: Foundation, settings: GatewaySettings) -> tuple[Loop, ...]:
+    public_events = PublicEvents(links=base.store, playback=playback_links(settings), clock=utc_now)
     completer = Completer(public_events=public_events, clock=utc_now)
     register(
         base.consumer,

@@ -19,6 +19,8 @@ from gateway.domain.completion import RunFacts
 from gateway.domain.page import Page, PageRequest
 from gateway.domain.public_views import ClipRecord, HighlightRecord
 from gateway.domain.stream_status import StreamRecord
+from gateway.workflow.playback import PlayableHighlight
+from shared.events import SegmentRef
 from shared.ids import HighlightId, StreamId
 
 _STREAM = t.streams.c
@@ -52,6 +54,16 @@ class ViewRows(Tables):
         )
         row = (await self._execute(statement)).first()
         return highlight_record(row) if row else None
+
+    async def playable(self, highlight_id: HighlightId) -> PlayableHighlight | None:
+        statement = select(_HIGHLIGHT.start_us, _HIGHLIGHT.end_us, _HIGHLIGHT.segments).where(
+            _HIGHLIGHT.highlight_id == highlight_id, ~_HIGHLIGHT.retracted
+        )
+        row = (await self._execute(statement)).first()
+        if row is None:
+            return None
+        segments = tuple(SegmentRef.model_validate(stored) for stored in row.segments)
+        return PlayableHighlight(start_us=row.start_us, end_us=row.end_us, segments=segments)
 
     async def highlight_page(self, stream_id: StreamId, page: PageRequest) -> Page[HighlightRecord]:
         shown = (_HIGHLIGHT.stream_id == stream_id, ~_HIGHLIGHT.retracted)

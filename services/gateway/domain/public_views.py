@@ -17,6 +17,7 @@ from gateway.domain.stream_status import StreamRecord, StreamStatus, is_terminal
 from shared.ids import HighlightId, StreamId
 
 ClipStatus = Literal["pending", "ready", "failed"]
+VideoType = Literal["mp4", "hls"]
 UrlOf = Callable[[str], str]
 
 
@@ -118,7 +119,16 @@ class PublicHighlight(PublicPart):
     stream_id: str
     title: str
     description: str
-    video_url: str | None = Field(description="Signed address of the MP4 clip; null until it is ready.")
+    video_url: str | None = Field(
+        description="Signed address of the MP4 clip; null until it is ready. In `highlight.detected`, which comes "
+        "before the clip, it is `playback_url`."
+    )
+    video_type: VideoType | None = Field(description="What `video_url` leads to; null where there is none.")
+    playback_url: str = Field(
+        description="Signed address of an HLS playlist (`application/vnd.apple.mpegurl`) that plays the moment at "
+        "once, also before there is a clip, for as long as the media is kept. It starts exactly at `start_s`, "
+        "and ends with the segment in which `end_s` lies."
+    )
     thumbnail_url: str | None = Field(description="Signed address of the picture at the peak.")
     clip_status: ClipStatus = Field(description="Whether the clip can be fetched.")
     clip_error: str | None = Field(description="Why there is no clip, where it failed.")
@@ -228,17 +238,21 @@ def public_highlight(
     custom_tags: Iterable[str],
     metadata: Mapping[str, Any],
     url_of: UrlOf,
+    playback_url: str,
 ) -> PublicHighlight:
     """`clips` are all outcomes of this highlight; `url_of` is asked for the keys of `clip_keys` only."""
     shown = shown_clip(highlight, clips)
     failure = None if shown else _failure(highlight, clips)
+    video_url = url_of(shown.video_key) if shown and shown.video_key else None
     length_us = (shown.duration_us if shown else None) or highlight.end_us - highlight.start_us
     return PublicHighlight(
         id=highlight.highlight_id,
         stream_id=highlight.stream_id,
         title=highlight.title,
         description=highlight.description,
-        video_url=url_of(shown.video_key) if shown and shown.video_key else None,
+        video_url=video_url,
+        video_type="mp4" if video_url else None,
+        playback_url=playback_url,
         thumbnail_url=url_of(shown.thumbnail_key) if shown and shown.thumbnail_key else None,
         clip_status="ready" if shown else "failed" if failure else "pending",
         clip_error=failure,
@@ -257,6 +271,13 @@ def public_highlight(
         revision=highlight.revision,
         created_at=highlight.created_at,
     )
+
+
+def playable_at_once(highlight: PublicHighlight) -> PublicHighlight:
+    """As `highlight.detected` shows it: the playlist stands in for a clip that is still to be cut."""
+    if highlight.video_url is not None:
+        return highlight
+    return highlight.model_copy(update={"video_url": highlight.playback_url, "video_type": "hls"})
 
 
 def _failure(highlight: HighlightRecord, clips: Iterable[ClipRecord]) -> str | None:

@@ -25,6 +25,12 @@ class NotFound(Refused):
     code: ClassVar[str] = "not_found"
 
 
+class Gone(Refused):
+    """It was there, and is not kept any more."""
+
+    code: ClassVar[str] = "gone"
+
+
 class Conflict(Refused):
     code: ClassVar[str] = "conflict"
 

@@ -7,7 +7,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from gateway.routes import accounts, docs, health, hundredms, objects, problems, streams, webhooks
+from gateway.routes import accounts, docs, health, hundredms, objects, playback, problems, streams, webhooks
+from gateway.routes.any_origin import AnyOrigin
 from gateway.routes.edge import TRACE_HEADER, BodyLimit, Edge
 from gateway.routes.problems import MEDIA_TYPE, problems_of
 from gateway.routes.use_cases import UseCases
@@ -108,13 +109,14 @@ def create_api(
         expose_headers=[TRACE_HEADER, "Retry-After"],
         max_age=600,
     )
+    app.add_middleware(AnyOrigin)
     return app
 
 
 def _include_routers(app: FastAPI, *, prefix: str) -> None:
     """Canonical paths are in the documents; the aliases are the same routes under other names."""
     versioned = APIRouter(responses=_PROBLEMS)
-    for module in (accounts, streams, webhooks, hundredms):
+    for module in (accounts, streams, playback, webhooks, hundredms):
         versioned.include_router(module.router)
     app.include_router(health.router)
     app.include_router(docs.router)

@@ -14,6 +14,7 @@ from gateway.workflow.authentication import Authentication, Caller
 from gateway.workflow.endpoints import Endpoints
 from gateway.workflow.hundredms import Hundredms
 from gateway.workflow.objects import SignedObjects
+from gateway.workflow.playback import Playback
 from gateway.workflow.streams import Streams
 
 
@@ -27,6 +28,7 @@ class UseCases:
     endpoints: Endpoints
     hundredms: Hundredms
     objects: SignedObjects
+    playback: Playback
 
 
 def use_cases(request: Request) -> UseCases:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 import structlog
 
 from gateway.domain.events_feed import Announcement, HighlightState, PublicEventType, due_announcement
+from gateway.domain.public_views import playable_at_once
 from gateway.domain.stream_status import Ended, Selection, StreamRecord, StreamStatus, is_terminal
 from gateway.workflow import completion
 from gateway.workflow.completion import Completer
@@ -291,8 +292,11 @@ class Projection:
             state.highlight,
             state.clips,
             links=self.public_events.links,
+            playback=self.public_events.playback,
             expires_s=WEBHOOK_URL_EXPIRES_S,
         )
+        if due.kind is PublicEventType.HIGHLIGHT_DETECTED:
+            view = playable_at_once(view)
         content = view.model_dump(mode="json")
         return await self.public_events.mint(
             stream, due.kind, parts=due.parts, content=content, feed=store, unit=unit

@@ -21,7 +21,16 @@ from gateway.domain.public_views import (
 from gateway.domain.stream_status import StreamRecord
 from shared.clock import Clock
 from shared.events import Event, Lane, NotificationRequested
-from shared.ids import DeliveryId, EndpointId, PublicEventId, delivery_id, event_id, public_event_id
+from shared.ids import (
+    DeliveryId,
+    EndpointId,
+    HighlightId,
+    OrganizationId,
+    PublicEventId,
+    delivery_id,
+    event_id,
+    public_event_id,
+)
 
 WEBHOOK_URL_EXPIRES_S = 7 * 24 * 3600
 
@@ -84,15 +93,24 @@ class Links(Protocol):
     async def signed_url(self, key: str, *, expires_s: int) -> str: ...
 
 
+class PlaybackLinks(Protocol):
+    """Turns highlights into addresses of their playlists."""
+
+    def playback_url(
+        self, organization_id: OrganizationId, highlight_id: HighlightId, *, expires_s: int
+    ) -> str: ...
+
+
 async def highlight_view(
     stream: StreamRecord,
     highlight: HighlightRecord,
     clips: Sequence[ClipRecord],
     *,
     links: Links,
+    playback: PlaybackLinks,
     expires_s: int,
 ) -> PublicHighlight:
-    """The highlight as customers see it, with addresses that open its clip for `expires_s` seconds."""
+    """The highlight as customers see it, with addresses that open for `expires_s` seconds."""
     urls = {key: await links.signed_url(key, expires_s=expires_s) for key in clip_keys(highlight, clips)}
     return public_highlight(
         highlight,
@@ -100,14 +118,18 @@ async def highlight_view(
         custom_tags=custom_tags_of(stream),
         metadata=stream.metadata,
         url_of=urls.__getitem__,
+        playback_url=playback.playback_url(
+            stream.organization_id, highlight.highlight_id, expires_s=expires_s
+        ),
     )
 
 
 class PublicEvents:
     """Mints each public event once, however often it is asked for."""
 
-    def __init__(self, *, links: Links, clock: Clock) -> None:
+    def __init__(self, *, links: Links, playback: PlaybackLinks, clock: Clock) -> None:
         self.links = links
+        self.playback = playback
         self._clock = clock
 
     async def mint(

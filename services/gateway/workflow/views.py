@@ -15,7 +15,7 @@ from gateway.domain.public_views import (
 )
 from gateway.domain.stream_status import StreamRecord
 from gateway.domain.submission import NewStream
-from gateway.workflow.public_events import Links, highlight_view
+from gateway.workflow.public_events import Links, PlaybackLinks, highlight_view
 from shared.ids import HighlightId, OrganizationId, StreamId
 
 LINK_EXPIRES_S = 3600
@@ -48,9 +48,17 @@ OpenViews = Callable[[OrganizationId], AbstractAsyncContextManager[ViewTables]]
 
 
 class Views:
-    def __init__(self, *, open_views: OpenViews, links: Links, expires_s: int = LINK_EXPIRES_S) -> None:
+    def __init__(
+        self,
+        *,
+        open_views: OpenViews,
+        links: Links,
+        playback: PlaybackLinks,
+        expires_s: int = LINK_EXPIRES_S,
+    ) -> None:
         self._open = open_views
         self._links = links
+        self._playback = playback
         self._expires_s = expires_s
 
     def of_new(self, stream: NewStream) -> PublicStream:
@@ -98,7 +106,14 @@ class Views:
         self, stream: StreamRecord, record: HighlightRecord, clips: Sequence[ClipRecord]
     ) -> PublicHighlight:
         own = [clip for clip in clips if clip.highlight_id == record.highlight_id]
-        return await highlight_view(stream, record, own, links=self._links, expires_s=self._expires_s)
+        return await highlight_view(
+            stream,
+            record,
+            own,
+            links=self._links,
+            playback=self._playback,
+            expires_s=self._expires_s,
+        )
 
 
 def _record(stream: NewStream) -> StreamRecord:

@@ -21,6 +21,7 @@ from gateway.adapters.projection_store import ProjectionStore, overdue_streams, 
 from gateway.domain.public_views import public_stream
 from gateway.subscribers import register
 from gateway.workflow.completion import Completer
+from gateway.workflow.playback import PlaybackLinks
 from gateway.workflow.projection import Projection, StreamUnknown
 from gateway.workflow.public_events import PublicEvents
 from gateway.workflow.watchdog import Watchdog
@@ -68,6 +69,9 @@ PROJECTED = (
 class Links:
     async def signed_url(self, key: str, *, expires_s: int) -> str:
         return f"https://cdn.example.com/{key}?expires_s={expires_s}"
+
+
+PLAYBACK = PlaybackLinks(base_url="https://api.example.com/v1", secret="s" * 32, clock=lambda: NOW)
 
 
 @dataclass
@@ -173,7 +177,7 @@ ENDPOINT_ROWS = [
 @pytest.fixture
 async def gateway(gateway_database: Database) -> AsyncIterator[Gateway]:
     outbox = Outbox("gateway")
-    public_events = PublicEvents(links=Links(), clock=lambda: datetime.now(UTC))
+    public_events = PublicEvents(links=Links(), playback=PLAYBACK, clock=lambda: datetime.now(UTC))
     completer = Completer(public_events, lambda: datetime.now(UTC))
 
     def stores(unit: UnitOfWork) -> ProjectionStore:

@@ -73,6 +73,7 @@ def shown(*clips: ClipRecord) -> PublicHighlight:
         custom_tags=("cup", "vip"),
         metadata={"match": 7},
         url_of="https://cdn.example.com/{}".format,
+        playback_url="https://api.example.com/playlist.m3u8",
     )
 
 
