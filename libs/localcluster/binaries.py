@@ -26,6 +26,7 @@ PACKAGES = {
     "postgres": "postgresql",
     "pg_ctl": "postgresql",
     "psql": "postgresql-client",
+    "redis-server": "redis-server",
 }
 
 

@@ -29,6 +29,8 @@ REQUIRED_PROGRAMS = (
     "psql",
     "bwrap",
 )
+# Only tests start these; without them the tests that need them are skipped.
+OPTIONAL_PROGRAMS = ("redis-server",)
 REQUIRED_PYTHON = (3, 11)
 POLICY_FILE = Path("/usr/sbin/policy-rc.d")
 CREATE_CLUSTER_FILE = Path("/etc/postgresql-common/createcluster.conf")
@@ -43,10 +45,12 @@ def main() -> int:
             f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=/path/to/python3.11 ..."
         )
         return 1
-    packages = packages_for(missing_programs(), venv_works=can_make_venv())
+    may_install = is_debian() and os.geteuid() == 0
+    wanted = (*REQUIRED_PROGRAMS, *(OPTIONAL_PROGRAMS if may_install else ()))
+    packages = packages_for(missing_programs(wanted), venv_works=can_make_venv())
     if not packages:
         return 0
-    if not (is_debian() and os.geteuid() == 0):
+    if not may_install:
         print("\n".join(instructions(packages, debian=is_debian())), file=sys.stderr)
         return 1
     print(f"Installing Debian packages (no service will be started): {' '.join(packages)}", flush=True)

@@ -108,3 +108,20 @@ def test_a_failed_install_is_reported_and_puts_the_files_back(
 
     assert install(("ffmpeg",)) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("root", "code"), [(True, 7), (False, 0)])
+def test_what_only_tests_need_is_installed_where_we_may_and_demanded_nowhere(
+    root: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install_module, "is_debian", lambda: True)
+    monkeypatch.setattr(install_module, "can_make_venv", lambda: True)
+    monkeypatch.setattr(install_module.os, "geteuid", lambda: 0 if root else 1000)
+    monkeypatch.setattr(
+        install_module.binaries,
+        "find",
+        lambda program: None if program == "redis-server" else Path("/bin/true"),
+    )
+    monkeypatch.setattr(install_module, "install", lambda packages: 7 if packages == ("redis-server",) else 1)
+
+    assert install_module.main() == code
