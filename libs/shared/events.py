@@ -248,6 +248,16 @@ class SegmentAnalyzed(StreamEvent):
     input_tokens: int = 0
     output_tokens: int = 0
     cost_microusd: int = 0
+    cost_known: bool = Field(
+        default=True, description="False where a price is unknown: the cost is then only what could be priced."
+    )
+    thoughts_tokens: int = Field(default=0, description="A part of `output_tokens`.")
+    input_tokens_by_modality: dict[str, int] = Field(
+        default={}, description="VIDEO, AUDIO, TEXT: parts of `input_tokens`, as far as the provider told."
+    )
+    model_calls: int = Field(
+        default=0, description="Calls of the model's API for this window, failed and repeated ones too."
+    )
     degraded: bool = False
 
     @property

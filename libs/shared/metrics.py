@@ -28,6 +28,7 @@ replays = _counter("tldr_replays_total", "Replays after the broker lost its data
 loop_failures = _counter(
     "tldr_loop_failures_total", "Turns of a loop that failed.", "service", "loop", "cause"
 )
+spans = _counter("tldr_spans_total", "Spans handed to the collector of traces, by outcome.", "outcome")
 ready = _gauge("tldr_ready", "1 while the service is ready, else 0.", "service")
 
 http_requests = _counter("tldr_http_requests_total", "API requests.", "route", "method", "status")
@@ -44,6 +45,10 @@ ingest_spooled = _gauge("tldr_ingest_spooled", "Segments on disk that wait for t
 
 windows = _counter("tldr_windows_total", "Analysis windows by provider and verdict.", "provider", "verdict")
 analysis_s = _histogram("tldr_analysis_seconds", "Time to analyse one window.", "provider")
+model_calls = _counter("tldr_model_calls_total", "Calls of a model's API.", "provider", "outcome")
+model_tokens = _counter("tldr_model_tokens_total", "Tokens that a model billed.", "provider", "kind")
+model_cost = _counter("tldr_model_cost_microusd_total", "Cost of a model, as far as it is known.", "provider")
+model_files_left = _counter("tldr_model_files_left_total", "Uploaded files left undeleted.", "provider")
 judgements = _counter("tldr_judgements_total", "Candidates by decision and rule.", "decision", "rule")
 highlights = _counter("tldr_highlights_total", "Highlights by event.", "event")
 clips = _counter("tldr_clips_total", "Clips by outcome.", "outcome")
