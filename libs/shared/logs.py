@@ -3,13 +3,14 @@
 import logging
 import re
 import sys
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
 import structlog
 
-from shared.trace import current_trace_id
+from shared.errors import PipelineError
+from shared.trace import current_span_id, current_trace_id
 
 SECRET_NAME = re.compile(
     r"(secret|password|token|authorization|api_key|signature|cookie|keyring)", re.IGNORECASE
@@ -33,17 +34,62 @@ def _add_trace(_logger: object, _method: str, entry: MutableMapping[str, Any]) -
     trace_id = current_trace_id()
     if trace_id:
         entry["trace_id"] = trace_id
+        entry["span_id"] = current_span_id()
     return entry
 
 
-def configure(service: str, *, debug: bool = False, as_json: bool = True) -> None:
-    """Send structlog and the standard library's loggers of this process to stdout, one line an entry."""
+Report = Callable[[BaseException, Mapping[str, Any]], None]
+
+
+class _Reporting:
+    """Hands errors that nobody foresaw, and the line that tells of them, to whoever collects them."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+
+    def __call__(
+        self, _logger: object, _method: str, entry: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        error = _error_of(entry.get("exc_info"))
+        if error is not None and not isinstance(error, PipelineError):
+            self._report(error, entry)
+        return entry
+
+
+def _error_of(given: object) -> BaseException | None:
+    """What `exc_info` means: an error, the triple of one, or the one in hand."""
+    if isinstance(given, tuple):
+        given = given[1]
+    elif given is True:
+        given = sys.exc_info()[1]
+    return given if isinstance(given, Exception) else None
+
+
+def _name(service: str) -> structlog.typing.Processor:
+    """Of which service a line is; threads know no context that others bound."""
+
+    def name(_logger: object, _method: str, entry: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        entry.setdefault("service", service)
+        return entry
+
+    return name
+
+
+def configure(
+    service: str, *, debug: bool = False, as_json: bool = True, report: Report | None = None
+) -> None:
+    """Send structlog and the standard library's loggers of this process to stdout, one line an entry.
+
+    `report` is given the errors that lines tell of with their stack, but for those of our two families.
+    """
     level = logging.DEBUG if debug else logging.INFO
     before: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _name(service),
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        *((_Reporting(report),) if report else ()),
         structlog.processors.format_exc_info,
         _add_trace,
         _blank_secrets,
@@ -61,13 +107,15 @@ def configure(service: str, *, debug: bool = False, as_json: bool = True) -> Non
     root.setLevel(level)
     for noisy in ("aiormq", "aio_pika", "uvicorn.access", "faststream", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    for own in ("opentelemetry", "sentry_sdk.errors", "urllib3"):
+        # What they say of a collector that is away, line after line, is told by a metric and once a minute.
+        logging.getLogger(own).setLevel(logging.CRITICAL)
     structlog.configure(
         processors=[*before, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(level),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(service=service)
 
 
 @contextmanager

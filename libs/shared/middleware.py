@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import structlog
+from opentelemetry.trace import SpanKind
 from pydantic import ValidationError
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -123,14 +124,31 @@ class Middleware:
         While the database is away this waits, so that nothing is acknowledged that was not written.
         """
         began = perf_counter()
-        name = f"{self.service} {delivery.event_name}"
         with (
-            trace.span(name, parent=delivery.traceparent),
+            trace.span(
+                f"process {delivery.event_name}",
+                parent=delivery.traceparent,
+                kind=SpanKind.CONSUMER,
+                attributes=self._described(delivery),
+            ),
             bound(stream_id=delivery.stream_id, organization_id=delivery.organization_id),
         ):
             outcome = await self._until_durable(subscription, delivery)
+            trace.annotate(outcome=outcome)
         metrics.messages.labels(self.service, delivery.event_name, outcome).inc()
         metrics.handling_s.labels(self.service, delivery.event_name).observe(perf_counter() - began)
+
+    def _described(self, delivery: Delivery) -> dict[str, trace.Value]:
+        return {
+            "messaging.system": "rabbitmq",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": f"{delivery.event_name}.{delivery.lane}",
+            "messaging.consumer.group.name": self.service,
+            "messaging.message.id": str(delivery.event_id),
+            "tldr.event": delivery.event_name,
+            "tldr.organization_id": delivery.organization_id,
+            "tldr.stream_id": delivery.stream_id,
+        }
 
     async def _until_durable(self, subscription: Subscription, delivery: Delivery) -> str:
         while True:
@@ -215,6 +233,7 @@ class Middleware:
             held = await inbox.claim(await session.connection(), delivery)
         if held is None:
             return "duplicate"
+        trace.annotate(attempt=held.attempt)
         try:
             return await self._claimed(subscription, held)
         except asyncio.CancelledError:
@@ -303,6 +322,8 @@ class Middleware:
         """Try again later, or park. What the database refused is never counted: no message is to blame for it."""
         known = _in_a_family(error, delivery)
         counted = attempt - 1 if isinstance(known, DatabaseUnavailable) else attempt
+        trace.fail(known.code)
+        trace.annotate(attempt=attempt)
         failure = Failure(attempt=counted, code=known.code, reason=_reason(known), fence=fence)
         if isinstance(known, RetryableError) and counted < MAX_ATTEMPTS:
             return await self._postpone(delivery, failure, known)

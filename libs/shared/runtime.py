@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from shared import logs, metrics, trace
+from shared import logs, metrics, telemetry
 from shared.cancellation import is_meant_for_us
 from shared.errors import PipelineError
 from shared.foundation import Foundation
@@ -306,12 +306,17 @@ Build = Callable[[SettingsT], AbstractAsyncContextManager[Application]]
 
 
 def run(service: str, model: type[SettingsT], build: Build[SettingsT]) -> None:
-    """The body of every `__main__`: settings, logs, trace, then serve until SIGTERM or SIGINT."""
+    """The body of every `__main__`: settings, telemetry, logs, then serve until SIGTERM or SIGINT."""
     settings = load(model)
-    logs.configure(service, debug=settings.debug, as_json=settings.log_format == "json")
-    trace.configure()
-    uvloop.run(_serve(service, settings, build))
-    sys.stdout.flush()
+    sending = telemetry.start(service, settings)
+    logs.configure(
+        service, debug=settings.debug, as_json=settings.log_format == "json", report=sending.report
+    )
+    try:
+        uvloop.run(_serve(service, settings, build))
+    finally:
+        sending.stop()
+        sys.stdout.flush()
 
 
 async def _serve(service: str, settings: SettingsT, build: Build[SettingsT]) -> None:

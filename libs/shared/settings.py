@@ -1,14 +1,31 @@
 """What every service is configured by: one frozen model, each field described, all faults told at once."""
 
+import json
+import re
 import sys
-from typing import TypeVar
+from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, PostgresDsn, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    AliasChoices,
+    Field,
+    PostgresDsn,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.addresses import HostPort, parse_allowed
 
 AMQP_SCHEMES = ("amqp://", "amqps://")
+BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
+OPTIONAL_BUCKET = rf"^({BUCKET})?$"
+OPTIONAL_URL = r"^(https?://[^/?#]+/?)?$"
+OPTIONAL_PREFIX = r"^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*/?)?$"
+HTTP_OR_EMPTY = r"^(https?://[^\s?#]+)?$"
+SENTRY_DSN = re.compile(r"(https?://[^\s@/:]+(:[^\s@/]+)?@[^\s@/]+(/[^\s?#]*)?/\d+)?")
+OTLP_HEADERS = re.compile(r"\s*([\w-]+\s*=[^,\r\n]*(,\s*[\w-]+\s*=[^,\r\n]*)*)?")
 
 
 class ServiceSettings(BaseSettings):
@@ -39,7 +56,39 @@ class ServiceSettings(BaseSettings):
     ops_port: int = Field(ge=0, le=65535, description="Port of /healthz, /readyz and /metrics.")
     graceful_timeout_s: float = Field(default=25, gt=0, description="How long running work may finish.")
 
-    object_store_folder: str = Field(description="Folder of the local object store.")
+    object_store_folder: str = Field(
+        default="", description="Folder of the local object store; this or S3_BUCKET_NAME is required."
+    )
+    s3_bucket_name: str = Field(
+        default="",
+        pattern=OPTIONAL_BUCKET,
+        validation_alias=AliasChoices("s3_bucket_name", "s3_bucket"),
+        description="Bucket that keeps all objects, instead of a folder; `S3_BUCKET` is the same setting.",
+    )
+    s3_region: str = Field(default="us-east-1", min_length=1, description="Region of the buckets.")
+    s3_endpoint_url: str = Field(
+        default="", pattern=OPTIONAL_URL, description="Address of an S3 server that is not Amazon's."
+    )
+    s3_access_key_id: str = Field(
+        default="",
+        description="Access key; without one the machine's or container's own role, profile or variables count.",
+    )
+    s3_secret_access_key: SecretStr = Field(
+        default=SecretStr(""), description="Secret of the access key; both are set, or neither."
+    )
+    s3_public_endpoint_url: str = Field(
+        default="",
+        pattern=OPTIONAL_URL,
+        description="Host in signed URLs, where customers reach S3 by another one, such as a CDN; "
+        "it must hand on path, query and Host unchanged.",
+    )
+    s3_key_prefix: str = Field(
+        default="", pattern=OPTIONAL_PREFIX, description="Folder within the buckets, for all objects."
+    )
+    s3_organization_buckets: Annotated[dict[str, str], NoDecode] = Field(
+        default={},
+        description="Organizations with a bucket of their own: a JSON object of organization id and bucket.",
+    )
     public_base_url: str = Field(
         default="http://127.0.0.1:8000", description="Address under which customers reach the gateway."
     )
@@ -51,6 +100,50 @@ class ServiceSettings(BaseSettings):
         default="",
         description="host:port pairs that customers' addresses may reach beyond the public internet.",
     )
+
+    otel_exporter_otlp_endpoint: str = Field(
+        default="",
+        pattern=HTTP_OR_EMPTY,
+        description="Base address of an OTLP/HTTP collector for traces. Empty: none are exported.",
+    )
+    otel_exporter_otlp_headers: SecretStr = Field(
+        default=SecretStr(""), description="Headers for the collector: name=value,… with encoded values."
+    )
+    logfire_token: SecretStr = Field(
+        default=SecretStr(""), description="Write token of Logfire, which then takes the traces."
+    )
+    logfire_base_url: str = Field(
+        default="",
+        pattern=HTTP_OR_EMPTY,
+        description="Address of Logfire. Empty: by the token's region, https://logfire-us.pydantic.dev or -eu.",
+    )
+    trace_sample_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="Share of traces that are exported, decided where they begin."
+    )
+    sentry_dsn: SecretStr = Field(
+        default=SecretStr(""), description="Where unexpected errors are reported. Empty: nowhere."
+    )
+    sentry_environment: str = Field(default="production", description="Environment that reports name.")
+
+    @field_validator("sentry_dsn")
+    @classmethod
+    def _dsn(cls, value: SecretStr) -> SecretStr:
+        if not SENTRY_DSN.fullmatch(value.get_secret_value()):
+            raise ValueError("must look like https://key@host/project")
+        return value
+
+    @field_validator("otel_exporter_otlp_headers")
+    @classmethod
+    def _headers(cls, value: SecretStr) -> SecretStr:
+        if not OTLP_HEADERS.fullmatch(value.get_secret_value()):
+            raise ValueError("must look like name=value,name=value")
+        return value
+
+    @model_validator(mode="after")
+    def _one_collector(self) -> Self:
+        if self.otel_exporter_otlp_endpoint and self.logfire_token.get_secret_value():
+            raise ValueError("OTEL_EXPORTER_OTLP_ENDPOINT and LOGFIRE_TOKEN exclude each other")
+        return self
 
     @field_validator("database_url")
     @classmethod
@@ -64,6 +157,27 @@ class ServiceSettings(BaseSettings):
         if not value.get_secret_value().startswith(AMQP_SCHEMES):
             raise ValueError("must start with amqp:// or amqps://")
         return value
+
+    @field_validator("s3_organization_buckets", mode="before")
+    @classmethod
+    def _from_json(cls, value: object) -> object:
+        return json.loads(value) if isinstance(value, str) else value
+
+    @field_validator("s3_organization_buckets")
+    @classmethod
+    def _name_buckets(cls, value: dict[str, str]) -> dict[str, str]:
+        wrong = [bucket for bucket in value.values() if not re.fullmatch(BUCKET, bucket)]
+        if wrong:
+            raise ValueError(f"not names of buckets: {', '.join(wrong)}")
+        return value
+
+    @model_validator(mode="after")
+    def _one_object_store(self) -> Self:
+        if bool(self.object_store_folder) == bool(self.s3_bucket_name):
+            raise ValueError("set exactly one of OBJECT_STORE_FOLDER and S3_BUCKET_NAME")
+        if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key.get_secret_value()):
+            raise ValueError("set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY together, or neither")
+        return self
 
     @property
     def allowed_addresses(self) -> frozenset[HostPort]:
