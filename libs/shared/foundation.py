@@ -8,6 +8,7 @@ from pathlib import Path
 from faststream.rabbit import RabbitBroker
 
 from shared.broker import Publisher, consume_broker, publish_broker
+from shared.buckets import Buckets
 from shared.clock import utc_now
 from shared.closures import Closures
 from shared.consumer import Consumer
@@ -41,12 +42,44 @@ class Foundation:
     loops: tuple[Loop, ...]
 
 
-def object_store(settings: ServiceSettings) -> FolderObjectStore:
+def folder_store(settings: ServiceSettings) -> FolderObjectStore | None:
+    """The store in a local folder; None where objects lie in S3."""
+    if not settings.object_store_folder:
+        return None
     return FolderObjectStore(
         Path(settings.object_store_folder),
         public_base_url=settings.public_base_url,
         signing_secret=settings.url_signing_secret.get_secret_value(),
         clock=utc_now,
+    )
+
+
+@asynccontextmanager
+async def object_store(settings: ServiceSettings) -> AsyncIterator[ObjectStore]:
+    """The one store that is configured, open until the end; it tries each call once."""
+    folder = folder_store(settings)
+    if folder is not None:
+        yield folder
+        return
+    from shared.s3_store import S3Access, open_s3  # noqa: PLC0415 - the SDK takes a second to load
+
+    access = S3Access(
+        region=settings.s3_region,
+        endpoint_url=settings.s3_endpoint_url or None,
+        public_endpoint_url=settings.s3_public_endpoint_url or None,
+        access_key_id=settings.s3_access_key_id or None,
+        secret_access_key=settings.s3_secret_access_key.get_secret_value() or None,
+    )
+    async with open_s3(access, buckets(settings)) as store:
+        yield store
+
+
+def buckets(settings: ServiceSettings) -> Buckets:
+    prefix = settings.s3_key_prefix.rstrip("/")
+    return Buckets(
+        shared=settings.s3_bucket_name,
+        prefix=f"{prefix}/" if prefix else "",
+        dedicated=settings.s3_organization_buckets,
     )
 
 
@@ -61,12 +94,15 @@ async def foundation(service: Service, settings: ServiceSettings) -> AsyncIterat
         max_overflow=settings.database_max_overflow,
     )
     try:
-        yield _assemble(service, settings, database=database, url=url)
+        async with object_store(settings) as store:
+            yield _assemble(service, settings, database=database, store=store, url=url)
     finally:
         await database.close()
 
 
-def _assemble(service: Service, settings: ServiceSettings, *, database: Database, url: str) -> Foundation:
+def _assemble(
+    service: Service, settings: ServiceSettings, *, database: Database, store: ObjectStore, url: str
+) -> Foundation:
     outbox = Outbox(service)
     closures = Closures(database) if service in spec_of(StreamClosed.name).consumers else None
     middleware = Middleware(
@@ -95,7 +131,7 @@ def _assemble(service: Service, settings: ServiceSettings, *, database: Database
         database=database,
         outbox=outbox,
         consumer=consumer,
-        store=PatientObjectStore(object_store(settings)),
+        store=PatientObjectStore(store),
         keyring=Keyring.from_text(settings.secrets_keyring.get_secret_value()),
         consuming=consuming,
         publishing=publishing,

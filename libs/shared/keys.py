@@ -2,6 +2,8 @@
 
 from shared.ids import HighlightId, OrganizationId, StreamId
 
+SHARED_ROOTS = ("profiles",)
+
 
 def archive_prefix(organization_id: OrganizationId, stream_id: StreamId) -> str:
     return f"archive/{organization_id}/{stream_id}/"
@@ -40,3 +42,10 @@ def clip_thumbnail(
 
 def profile(sha256: str) -> str:
     return f"profiles/{sha256}.json"
+
+
+def organization_of(key: str) -> str | None:
+    """Whose object it is: the second part of the key or prefix. None where all share it, or the part is cut off."""
+    root, _, rest = key.partition("/")
+    owner, slash, _ = rest.partition("/")
+    return owner if slash and root not in SHARED_ROOTS else None

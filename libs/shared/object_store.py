@@ -1,7 +1,7 @@
 """The port to the object store, and the store in a local folder that development, tests and the demo use.
 
 Keys are readable relative paths (`shared.keys` makes them); nothing here knows what the objects mean.
-An adapter for S3 satisfies the same protocol.
+The adapter for S3 (`shared.s3_store`) satisfies the same protocol.
 """
 
 import asyncio
@@ -61,6 +61,15 @@ class StoreUnavailable(RetryableError):
     """The store could not be read or written: disk full, permission, network."""
 
     code: ClassVar[str] = "object_store_unavailable"
+
+
+class StoreRefused(StoreUnavailable):
+    """The store will not serve us as we are set up: credentials, permission, bucket, region.
+
+    Retryable, since no work is to blame for it; but an operator must act, so it is not tried again at once.
+    """
+
+    code: ClassVar[str] = "object_store_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,22 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_folder(prefix: str) -> str:
+    """The prefix itself, if it is a key and a slash: all that may be deleted at once. Raises KeyInvalid."""
+    if not prefix.endswith("/"):
+        raise KeyInvalid(f"{prefix[:100]!r} is not a prefix that ends with /")
+    check_key(prefix[:-1])
+    return prefix
+
+
+def check_prefix(prefix: str) -> str:
+    """The prefix itself, if keys can begin with it, as far as its folders tell. Raises KeyInvalid."""
+    folder = prefix.rpartition("/")[0]
+    if folder:
+        check_key(folder)
+    return prefix
+
+
 def content_type_of(key: str) -> str:
     """The media type by the key's extension, `application/octet-stream` when it says nothing."""
     known = _CONTENT_TYPES.get(Path(key).suffix.lower())
@@ -182,10 +207,7 @@ class FolderObjectStore:
         await asyncio.to_thread(self._delete, check_key(key))
 
     async def delete_prefix(self, prefix: str) -> int:
-        if not prefix.endswith("/"):
-            raise KeyInvalid(f"{prefix[:100]!r} is not a prefix that ends with /")
-        check_key(prefix[:-1])
-        return await asyncio.to_thread(self._delete_prefix, prefix)
+        return await asyncio.to_thread(self._delete_prefix, check_folder(prefix))
 
     async def signed_url(self, key: str, *, expires_s: int) -> str:
         until = self._clock() + timedelta(seconds=expires_s)
@@ -198,12 +220,12 @@ class FolderObjectStore:
         return self._root / check_key(key)
 
     def _put(self, key: str, body: bytes) -> Stored:
-        with _store_errors(key), _replacing(self._root / key) as target:
+        with _store_errors(key), replacing(self._root / key) as target:
             target.write(body)
         return Stored(key=key, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
 
     def _put_file(self, key: str, path: Path) -> Stored:
-        with _store_errors(key), path.open("rb") as source, _replacing(self._root / key) as target:
+        with _store_errors(key), path.open("rb") as source, replacing(self._root / key) as target:
             return _copy_hashed(source, target, key=key)
 
     def _get(self, key: str, start: int, end: int | None) -> bytes:
@@ -212,7 +234,7 @@ class FolderObjectStore:
             return source.read() if end is None else source.read(end - start)
 
     def _get_file(self, key: str, path: Path) -> Stored:
-        with self._opened(key) as source, _replacing(path) as target:
+        with self._opened(key) as source, replacing(path) as target:
             return _copy_hashed(source, target, key=key)
 
     def _head(self, key: str) -> Stored | None:
@@ -223,9 +245,7 @@ class FolderObjectStore:
             return None
 
     def _list(self, prefix: str) -> tuple[str, ...]:
-        folder = prefix.rpartition("/")[0]
-        if folder:
-            check_key(folder)
+        folder = check_prefix(prefix).rpartition("/")[0]
         with _store_errors(prefix):
             keys = (path.relative_to(self._root).as_posix() for path in _objects_below(self._root / folder))
             return tuple(sorted(key for key in keys if key.startswith(prefix)))
@@ -265,7 +285,7 @@ def _store_errors(key: str) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[IO[bytes]]:
+def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name, flushed to the disk, when the block ends well; else not at all."""
     temporary, target = _temporary_beside(path)
     try:

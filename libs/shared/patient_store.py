@@ -7,12 +7,16 @@ few seconds is raised, and becomes a due row in the inbox.
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
-from shared.object_store import ObjectStore, Stored, StoreUnavailable
+from shared.object_store import ObjectStore, Stored, StoreRefused, StoreUnavailable
 
 ATTEMPTS = 3
 LONGEST_WAIT_S = 1.0
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, StoreUnavailable) and not isinstance(error, StoreRefused)
 
 
 class PatientObjectStore:
@@ -24,7 +28,7 @@ class PatientObjectStore:
 
     def _attempts(self) -> AsyncRetrying:
         return AsyncRetrying(
-            retry=retry_if_exception_type(StoreUnavailable),
+            retry=retry_if_exception(_may_pass),
             stop=stop_after_attempt(ATTEMPTS),
             wait=wait_random_exponential(multiplier=self._first_wait_s, max=LONGEST_WAIT_S),
             reraise=True,

@@ -27,7 +27,7 @@ from gateway.workflow.completion import Completer
 from gateway.workflow.endpoints import Endpoints
 from gateway.workflow.hundredms import Hundredms
 from gateway.workflow.intake import Intake
-from gateway.workflow.objects import SignedObjects
+from gateway.workflow.objects import FilesElsewhere, SignedObjects
 from gateway.workflow.playback import Playback, PlaybackLinks
 from gateway.workflow.projection import Projection
 from gateway.workflow.public_events import PublicEvents
@@ -35,7 +35,7 @@ from gateway.workflow.streams import Streams
 from gateway.workflow.views import Views
 from gateway.workflow.watchdog import Watchdog
 from shared.clock import utc_now
-from shared.foundation import Foundation, foundation, object_store
+from shared.foundation import Foundation, folder_store, foundation
 from shared.loops import Loop
 from shared.middleware import UnitOfWork
 from shared.runtime import Api, Application
@@ -104,7 +104,9 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             entropy=secrets.token_bytes,
         ),
         objects=SignedObjects(
-            files=object_store(settings), secret=settings.url_signing_secret.get_secret_value(), clock=utc_now
+            files=folder_store(settings) or FilesElsewhere(),
+            secret=settings.url_signing_secret.get_secret_value(),
+            clock=utc_now,
         ),
         playback=Playback(
             open_playback=opener(ViewRows, database=database, outbox=outbox),

@@ -5,13 +5,20 @@ from typing import Protocol
 
 from gateway.domain.refusals import Forbidden, NotFound
 from shared.clock import Clock
-from shared.object_store import KeyInvalid, verify_signature
+from shared.object_store import KeyInvalid, ObjectMissing, verify_signature
 
 
 class Files(Protocol):
     def file_of(self, key: str) -> Path:
-        """Where the object lies, if there is one. Raises KeyInvalid."""
+        """Where the object lies, if there is one. Raises KeyInvalid, ObjectMissing."""
         ...
+
+
+class FilesElsewhere:
+    """Where objects lie in S3, signed URLs lead there, and the gateway has no file of any."""
+
+    def file_of(self, key: str) -> Path:
+        raise ObjectMissing(f"object {key} is not served here")
 
 
 class SignedObjects:
@@ -26,5 +33,5 @@ class SignedObjects:
             raise Forbidden("The URL is not valid, or has expired")
         try:
             return self._files.file_of(key)
-        except KeyInvalid as error:
+        except (KeyInvalid, ObjectMissing) as error:
             raise NotFound("Object not found") from error
