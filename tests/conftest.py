@@ -37,6 +37,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 class Servers:
     rabbitmq_url: str
     database_admin_url: str
+    rabbitmq_environment: dict[str, str] | None = None
+    """For `rabbitmqctl`; None where the broker is a given one."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ def pytest_configure_node(node: Any) -> None:
     vhost_url = servers.rabbitmq.add_vhost(node.gateway.id) if servers.rabbitmq else servers.rabbitmq_url
     node.workerinput["rabbitmq_url"] = vhost_url
     node.workerinput["database_admin_url"] = servers.database_admin_url
+    node.workerinput["rabbitmq_environment"] = _rabbitmq_environment(servers)
+
+
+def _rabbitmq_environment(servers: LocalServers) -> dict[str, str] | None:
+    return dict(servers.rabbitmq.command_environment) if servers.rabbitmq else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -92,9 +99,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def servers(request: pytest.FixtureRequest) -> Servers:
     given = getattr(request.config, "workerinput", None)
     if given is not None:
-        return Servers(given["rabbitmq_url"], given["database_admin_url"])
+        return Servers(given["rabbitmq_url"], given["database_admin_url"], given["rabbitmq_environment"])
     started = _start_servers()
-    return Servers(started.rabbitmq_url, started.database_admin_url)
+    return Servers(started.rabbitmq_url, started.database_admin_url, _rabbitmq_environment(started))
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,11 @@ class RabbitServer:
         return self.root / "rabbitmq.log"
 
     @property
+    def command_environment(self) -> Mapping[str, str]:
+        """With it another process' `rabbitmqctl` speaks to this node; valid once `start` has returned."""
+        return MappingProxyType(self._environment())
+
+    @property
     def is_running(self) -> bool:
         return self._node is not None and self._node.is_running()
 
