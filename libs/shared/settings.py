@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 from pydantic import (
@@ -19,6 +20,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.addresses import HostPort, parse_allowed
 
 AMQP_SCHEMES = ("amqp://", "amqps://")
+# Where Docker and Kubernetes mount secrets.
+SECRETS_FOLDER = Path("/run/secrets")
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 OPTIONAL_BUCKET = rf"^({BUCKET})?$"
 OPTIONAL_URL = r"^(https?://[^/?#]+/?)?$"
@@ -187,10 +190,13 @@ class ServiceSettings(BaseSettings):
 SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 
 
-def load(model: type[SettingsT]) -> SettingsT:
-    """Read the settings, or leave the process with status 2 and the whole list of faults on stderr."""
+def load(model: type[SettingsT], *, secrets_folder: Path = SECRETS_FOLDER) -> SettingsT:
+    """Read the settings, or leave the process with status 2 and the whole list of faults on stderr.
+
+    A file in the folder of secrets, named as the variable, is read where the variable is not set.
+    """
     try:
-        return model()
+        return model(_secrets_dir=secrets_folder if secrets_folder.is_dir() else None)
     except ValidationError as error:
         sys.stderr.write(describe_faults(model, error))
         raise SystemExit(2) from None

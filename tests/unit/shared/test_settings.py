@@ -42,6 +42,20 @@ def test_settings_are_read_from_a_file_too(tmp_path: Path) -> None:
     assert 9100 == load(ServiceSettings).ops_port
 
 
+def test_a_secret_is_read_from_the_file_that_is_named_as_its_variable_which_wins(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    (folder / "URL_SIGNING_SECRET").write_text("f" * 32)
+    (folder / "SECRETS_KEYRING").write_text("from the file")
+    for name in GOOD.keys() - {"URL_SIGNING_SECRET"}:
+        monkeypatch.setenv(name, GOOD[name])
+    settings = load(ServiceSettings, secrets_folder=folder)
+    assert "f" * 32 == settings.url_signing_secret.get_secret_value()
+    assert GOOD["SECRETS_KEYRING"] == settings.secrets_keyring.get_secret_value()
+
+
 def test_a_start_names_every_fault_with_its_purpose(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
