@@ -134,7 +134,7 @@ class Middleware:
             bound(stream_id=delivery.stream_id, organization_id=delivery.organization_id),
         ):
             outcome = await self._until_durable(subscription, delivery)
-            trace.annotate(outcome=outcome)
+            trace.annotate({"tldr.outcome": outcome})
         metrics.messages.labels(self.service, delivery.event_name, outcome).inc()
         metrics.handling_s.labels(self.service, delivery.event_name).observe(perf_counter() - began)
 
@@ -233,7 +233,7 @@ class Middleware:
             held = await inbox.claim(await session.connection(), delivery)
         if held is None:
             return "duplicate"
-        trace.annotate(attempt=held.attempt)
+        trace.annotate({"tldr.attempt": held.attempt})
         try:
             return await self._claimed(subscription, held)
         except asyncio.CancelledError:
@@ -323,7 +323,7 @@ class Middleware:
         known = _in_a_family(error, delivery)
         counted = attempt - 1 if isinstance(known, DatabaseUnavailable) else attempt
         trace.fail(known.code)
-        trace.annotate(attempt=attempt)
+        trace.annotate({"tldr.attempt": attempt})
         failure = Failure(attempt=counted, code=known.code, reason=_reason(known), fence=fence)
         if isinstance(known, RetryableError) and counted < MAX_ATTEMPTS:
             return await self._postpone(delivery, failure, known)

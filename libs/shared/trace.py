@@ -130,11 +130,11 @@ def _present(attributes: Mapping[str, Value]) -> dict[str, str | int | float | b
     return {name: value for name, value in attributes.items() if value is not None}
 
 
-def annotate(**attributes: Value) -> None:
-    """Add to the current span what is known only now; names get the prefix `tldr.`."""
+def annotate(attributes: Mapping[str, Value]) -> None:
+    """Add to the current span what is known only now; None is left out."""
     current = trace.get_current_span()
     if current.is_recording():
-        current.set_attributes({f"tldr.{name}": value for name, value in _present(attributes).items()})
+        current.set_attributes(_present(attributes))
 
 
 def fail(code: str) -> None:

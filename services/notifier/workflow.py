@@ -105,9 +105,13 @@ class Deliveries:
         if claim.endpoint.refusal is not None:
             return Result(claim, refuse(claim.endpoint.refusal), attempt=None)
         began_at, began = self.clock(), perf_counter()
-        with trace.span("webhook", parent=claim.traceparent, kind=SpanKind.CLIENT):
+        with trace.span(
+            "POST webhook", parent=claim.traceparent, kind=SpanKind.CLIENT, attributes=_described(claim)
+        ):
             outcome = await self._exchange(claim)
-        return self._result(claim, outcome, began_at=began_at, duration_s=perf_counter() - began)
+            result = self._result(claim, outcome, began_at=began_at, duration_s=perf_counter() - began)
+            _trace(result)
+        return result
 
     def broken(self, claim: Claim, error: BaseException) -> Result:
         """The result of an attempt that a bug cut short: it counts, and is tried again as any other."""
@@ -138,6 +142,26 @@ class Deliveries:
         verdict = judge(outcome, claim=claim, at=self.clock(), spread=self.spread())
         status, text = (outcome.status, outcome.text) if isinstance(outcome, Answer) else (None, "")
         return Result(claim, verdict, Attempt(began_at, round(duration_s * 1000), status, text))
+
+
+def _described(claim: Claim) -> dict[str, trace.Value]:
+    return {
+        "http.request.method": "POST",
+        "tldr.event": claim.type,
+        "tldr.event_id": claim.public_event_id,
+        "tldr.organization_id": claim.organization_id,
+        "tldr.stream_id": claim.stream_id,
+        "tldr.endpoint_id": claim.endpoint.endpoint_id,
+        "tldr.delivery_id": claim.delivery_id,
+        "tldr.attempt": claim.attempts + 1,
+    }
+
+
+def _trace(result: Result) -> None:
+    status = result.attempt.status if result.attempt is not None else None
+    trace.annotate({"tldr.outcome": result.verdict.state.value, "http.response.status_code": status})
+    if result.verdict.code:
+        trace.fail(result.verdict.code)
 
 
 def _count(result: Result) -> None:

@@ -13,7 +13,7 @@ from selector.domain.inputs import Closed, Input, WindowExpired, WindowLost, of_
 from selector.domain.machine import apply
 from selector.domain.outputs import HighlightDecided, Judged, Noted, Output
 from selector.domain.state import State
-from shared import metrics
+from shared import metrics, trace
 from shared.clock import Clock
 from shared.closures import Closures
 from shared.database import Database
@@ -38,7 +38,7 @@ class StoredRun:
     """One run as it is stored. `profile_key` is None until `stream.online` was seen.
 
     `offered_at` tells when each unjudged window was offered: its deadline counts from there, so that windows
-    which wait together also expire together.
+    which wait together also expire together. `traceparent` is the trace that the run began in.
     """
 
     organization_id: OrganizationId
@@ -48,6 +48,7 @@ class StoredRun:
     profile_key: str | None
     state: State
     offered_at: Mapping[int, datetime]
+    traceparent: str | None = None
 
     @property
     def waiting_since(self) -> datetime | None:
@@ -166,7 +167,8 @@ class Selection:
             )
             if stored.state.blocked_on == due.index and stored.profile_key is not None:
                 overdue = _overdue(stored.state, due.index)
-                await self._apply(stored, overdue, UnitOfWork(session, self._outbox))
+                with trace.span("expire window", parent=stored.traceparent, attributes=_described(due)):
+                    await self._apply(stored, overdue, UnitOfWork(session, self._outbox))
         self._outbox.wake.set()
 
     async def _locked(
@@ -198,6 +200,10 @@ class Selection:
         await unit.emit(*events_of(outputs, run=run))
         for output in outputs:
             _observe(output)
+
+
+def _described(due: DueRun) -> dict[str, trace.Value]:
+    return {"tldr.organization_id": due.organization_id, "tldr.stream_id": due.stream_id}
 
 
 def _overdue(state: State, index: int) -> Input:

@@ -13,6 +13,7 @@ from gateway.domain.completion import give_up
 from gateway.domain.stream_status import StreamRecord
 from gateway.workflow import completion
 from gateway.workflow.completion import Completer
+from shared import trace
 from shared.database import Database
 from shared.ids import OrganizationId, StreamId
 from shared.middleware import UnitOfWork
@@ -55,7 +56,12 @@ class Watchdog:
         """Close what is overdue; True when more may wait."""
         found = await self.overdue(self.database, limit=BATCH)
         for stream_id, organization_id in found:
-            await self._close(stream_id, organization_id)
+            described: dict[str, trace.Value] = {
+                "tldr.organization_id": organization_id,
+                "tldr.stream_id": stream_id,
+            }
+            with trace.span("close overdue stream", attributes=described):
+                await self._close(stream_id, organization_id)
         if found:
             self.outbox.wake.set()
         return len(found) == BATCH

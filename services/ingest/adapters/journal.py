@@ -31,7 +31,9 @@ class PostgresJournal:
             progress = Progress.from_json(row.progress) if row.progress else Progress()
             found = await connection.execute(_TAIL, key | {"position": progress.first_open_position})
             segments = tuple(map(_segment, found))
-        return Opened(stream=_followed(row), progress=progress, open_segments=segments)
+        return Opened(
+            stream=_followed(row), progress=progress, open_segments=segments, traceparent=row.traceparent
+        )
 
     async def commit(self, lease: Lease, entries: Sequence[Entry]) -> None:
         key = {"stream_id": lease.stream_id, "run": lease.run, "organization_id": lease.organization_id}
@@ -109,7 +111,7 @@ def _gap_values(gap: GapRow) -> dict[str, Any]:
 
 
 _OPEN = text(
-    "SELECT stream_id, organization_id, run, lane, profile_key, source, progress FROM followed "
+    "SELECT stream_id, organization_id, run, lane, profile_key, source, progress, traceparent FROM followed "
     "WHERE stream_id = :stream_id AND run = :run AND state = 'following'"
 )
 _TAIL = text(

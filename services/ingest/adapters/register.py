@@ -3,6 +3,7 @@
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from shared import trace
 from shared.events import StreamOffline, StreamOnline
 from shared.ids import StreamId
 
@@ -21,6 +22,7 @@ class PostgresRegister:
             "lane": event.lane.value,
             "profile_key": event.profile_key,
             "source": event.source.model_dump_json(),
+            "traceparent": trace.current_traceparent(),
         }
         if (await connection.execute(_ADD, parameters)).first() is not None:
             await connection.execute(_OFFER, parameters)
@@ -51,12 +53,13 @@ class PostgresRegister:
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:stream_id, 0))")
 _ADD = text(
     """
-    INSERT INTO followed AS row (stream_id, organization_id, run, lane, profile_key, source, state)
-    VALUES (:stream_id, :organization_id, :run, :lane, :profile_key, CAST(:source AS jsonb), 'following')
+    INSERT INTO followed AS row (stream_id, organization_id, run, lane, profile_key, source, state, traceparent)
+    VALUES (:stream_id, :organization_id, :run, :lane, :profile_key, CAST(:source AS jsonb), 'following',
+            :traceparent)
     ON CONFLICT (stream_id) DO UPDATE
     SET run = EXCLUDED.run, lane = EXCLUDED.lane, profile_key = EXCLUDED.profile_key,
         source = EXCLUDED.source, state = 'following', cause = NULL, progress = NULL, updated_at = now(),
-        ended_at = NULL
+        ended_at = NULL, traceparent = EXCLUDED.traceparent
     WHERE row.run < EXCLUDED.run
     RETURNING row.run
     """

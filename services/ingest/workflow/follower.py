@@ -38,7 +38,7 @@ from ingest.domain.windows import WindowPlan
 from ingest.workflow.archive import Archive, Kept, Waiting
 from ingest.workflow.ports import Journal, Lease, LeaseLost, Opened, SpoolFull
 from ingest.workflow.source import FetchFailed, HlsSource
-from shared import metrics
+from shared import metrics, trace
 from shared.clock import Clock
 from shared.database import DatabaseUnavailable
 from shared.events import Lane
@@ -89,6 +89,8 @@ class Follower:
     ) -> None:
         self._stream = opened.stream
         self._lease = lease
+        self._traceparent = opened.traceparent
+        self._chapters = trace.Chapters(opened.traceparent)
         self._source = source
         self._archive = archive
         self._journal = journal
@@ -144,9 +146,10 @@ class Follower:
         if self._lease.is_offline:
             self.learn(self._lease)
         try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._commit_all())
-                await self._follow(group)
+            with trace.continued(self._traceparent):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._commit_all())
+                    await self._follow(group)
         finally:
             await self._archive.discard(self._waiting)
         if self._is_lost:
@@ -364,11 +367,25 @@ class Follower:
 
     async def _commit(self, batch: list[_Pending]) -> None:
         await self._archive.deliver([each for pending in batch for each in pending.waiting])
-        await self._journal.commit(self._lease, [pending.entry for pending in batch])
+        entries = [pending.entry for pending in batch]
+        with self._traced(entries):
+            await self._journal.commit(self._lease, entries)
         for pending in batch:
             self._pending.popleft()
             self._note(pending)
         self._news.set()
+
+    def _traced(self, entries: Iterable[Entry]) -> contextlib.AbstractContextManager[None]:
+        """A span for what others hear of. Most commits only add a segment, and are not worth one."""
+        events = [event.name for entry in entries for event in entry.events]
+        if not events:
+            return contextlib.nullcontext()
+        described: dict[str, trace.Value] = {
+            "tldr.organization_id": self._stream.organization_id,
+            "tldr.stream_id": self._stream.stream_id,
+            "tldr.event": ",".join(sorted(set(events))),
+        }
+        return self._chapters.span("archive", attributes=described)
 
     def _note(self, pending: _Pending) -> None:
         if pending.entry.segment is not None:

@@ -40,11 +40,15 @@ class Lease:
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A stream as its last owner left it; `open_segments` are what later windows may hold."""
+    """A stream as its last owner left it; `open_segments` are what later windows may hold.
+
+    `traceparent` is the trace that asked for the stream, where one did.
+    """
 
     stream: Followed
     progress: Progress
     open_segments: tuple[SegmentRow, ...]
+    traceparent: str | None = None
 
 
 class Http(Protocol):

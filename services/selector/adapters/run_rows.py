@@ -10,6 +10,7 @@ from sqlmodel.ext.asyncio.session import AsyncSession
 from selector.domain.machine import opened
 from selector.domain.state import State
 from selector.workflow import DueRun, StoredRun
+from shared import trace
 from shared.database import Database
 from shared.events import Lane
 from shared.ids import OrganizationId, StreamId
@@ -41,6 +42,7 @@ class RunRows:
                 "lane": lane.value,
                 "profile_key": profile_key,
                 "state": opened(stream_id, run=run).to_json(),
+                "traceparent": trace.current_traceparent(),
             },
         )
         return _stored((await connection.execute(_LOCK, key)).one(), profile_key=profile_key)
@@ -90,20 +92,21 @@ def _stored(row: Row[Any], *, profile_key: str | None) -> StoredRun:
         profile_key=row.profile_key or profile_key,
         state=State.from_json(row.state),
         offered_at={int(k): datetime.fromisoformat(at) for k, at in json.loads(row.offered_at).items()},
+        traceparent=row.traceparent,
     )
 
 
 _INSERT = text(
     """
-    INSERT INTO runs (stream_id, run, organization_id, lane, profile_key, state)
-    VALUES (:stream_id, :run, :organization_id, :lane, :profile_key, CAST(:state AS jsonb))
+    INSERT INTO runs (stream_id, run, organization_id, lane, profile_key, state, traceparent)
+    VALUES (:stream_id, :run, :organization_id, :lane, :profile_key, CAST(:state AS jsonb), :traceparent)
     ON CONFLICT (stream_id, run) DO NOTHING
     """
 )
 _LOCK = text(
     """
     SELECT organization_id, stream_id, run, lane, profile_key, state::text AS state,
-        offered_at::text AS offered_at
+        offered_at::text AS offered_at, traceparent
     FROM runs WHERE stream_id = :stream_id AND run = :run FOR UPDATE
     """
 )
