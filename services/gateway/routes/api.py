@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, FastAPI
 from fastapi.middleware.cors import CORSMiddleware
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
 
 from gateway.routes import accounts, docs, health, hundredms, objects, playback, problems, streams, webhooks
@@ -39,6 +40,15 @@ _WEBHOOK_PROBLEMS = problems_of(
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.SERVICE_UNAVAILABLE,
 )
+
+
+# FastAPI makes the span of a request itself. Numbers are Prometheus' business; the other spans say little.
+_TELEMETRY: TelemetryConfig = {
+    "operation_spans": False,
+    "metrics": False,
+    "logs": False,
+    "auto_configure": False,
+}
 
 
 class Api(FastAPI):
@@ -96,6 +106,7 @@ def create_api(
         redoc_url=None,
         redirect_slashes=False,
         separate_input_output_schemas=False,
+        telemetry=_TELEMETRY,
     )
     app.state.use_cases = use_cases
     _include_routers(app, prefix=prefix)
