@@ -6,7 +6,7 @@ Under xdist the controller starts the servers once and gives each worker a virtu
 import asyncio
 import secrets
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,9 @@ import aio_pika
 import pytest
 import structlog
 
+from localcluster.children import scratch_folder
 from localcluster.cluster import LocalServers
+from localcluster.s3 import S3Server
 from localcluster.scratch_database import database_url, execute, scratch_database
 from shared import topology, trace
 from shared.bootstrap import Roles, service_url, set_up
@@ -104,6 +106,18 @@ def servers(request: pytest.FixtureRequest) -> Servers:
     return Servers(started.rabbitmq_url, started.database_admin_url, _rabbitmq_environment(started))
 
 
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """One S3 server for each worker, with short pages; tests make buckets of their own."""
+    with scratch_folder() as folder:
+        server = S3Server(folder / "s3", page_keys=50)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
 @dataclass(frozen=True)
 class Postgres:
     """A server on which a test may make databases of its own."""
@@ -136,6 +150,7 @@ async def queues(servers: Servers) -> str:
 async def _purge(url: str) -> None:
     names = [queue_name(s, spec.name, lane) for spec in active() for s in spec.consumers for lane in Lane]
     names += [topology.dead_queue_name(service) for service in SERVICES]
+    names.append(topology.KEPT_WEBHOOKS)
     async with await aio_pika.connect(url) as connection:
         channel = await connection.channel()
         declared = [await channel.get_queue(name, ensure=False) for name in names]

@@ -8,7 +8,6 @@ from pathlib import Path
 from faststream.rabbit import RabbitBroker
 
 from shared.broker import Publisher, consume_broker, publish_broker
-from shared.buckets import Buckets
 from shared.clock import utc_now
 from shared.closures import Closures
 from shared.consumer import Consumer
@@ -19,6 +18,7 @@ from shared.events import StreamClosed
 from shared.keyring import Keyring
 from shared.loops import Loop, Maintenance, Relay, Sweeper
 from shared.middleware import Middleware
+from shared.object_places import Buckets
 from shared.object_store import FolderObjectStore, ObjectStore
 from shared.outbox import Outbox
 from shared.patient_store import PatientObjectStore

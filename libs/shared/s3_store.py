@@ -16,8 +16,8 @@ from typing import IO, Any
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
-from shared.buckets import Buckets, Place
 from shared.cancellation import in_thread
+from shared.object_places import Buckets, Place
 from shared.object_store import (
     ObjectMissing,
     Stored,
@@ -100,7 +100,7 @@ class _Answer:
 
 
 class S3ObjectStore:
-    """An ObjectStore in S3: one bucket, or several (`shared.buckets`)."""
+    """An ObjectStore in S3: one bucket, or several (`shared.object_places`)."""
 
     def __init__(self, client: Any, *, signer: Any, buckets: Buckets) -> None:
         """Two clients of the SDK: one that calls, one that only signs, for the host that customers reach."""
