@@ -591,6 +591,26 @@ async def test_each_highlight_is_created_once_and_updated_by_its_revision(gatewa
     assert bodies[-1]["data"]["video_url"].startswith(f"https://cdn.example.com/clips/{highlight_of(0)}/r1/")
 
 
+async def test_a_detected_highlight_can_be_played_before_its_clip_is_there(gateway: Gateway) -> None:
+    await gateway.handle_all([confirmed(0), clip_ready(0)])
+
+    detected, created = (json.loads(row["body"])["data"] for row in (await gateway.public_events())[1:])
+    assert detected["video_url"] == detected["playback_url"]
+    assert detected["video_url"].startswith(
+        f"https://api.example.com/v1/highlights/{highlight_of(0)}/playlist.m3u8?organization={ORGANIZATION}"
+    )
+    assert (detected["video_type"], detected["clip_status"]) == ("hls", "pending")
+    assert (created["video_type"], created["playback_url"]) == ("mp4", detected["playback_url"])
+    assert created["video_url"].startswith(f"https://cdn.example.com/clips/{highlight_of(0)}/r0/")
+
+
+async def test_a_highlight_whose_clip_came_first_is_detected_with_it(gateway: Gateway) -> None:
+    await gateway.handle_all([clip_ready(0), confirmed(0)])
+
+    detected = json.loads((await gateway.public_events())[1]["body"])
+    assert (detected["type"], detected["data"]["video_type"]) == ("highlight.detected", "mp4")
+
+
 async def test_a_highlight_that_was_told_and_taken_back_is_told_as_such(gateway: Gateway) -> None:
     await gateway.handle_all([confirmed(0), clip_ready(0), retracted(0, 1), retracted(0, 1)])
 
