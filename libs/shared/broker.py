@@ -4,7 +4,8 @@ Every event that leaves a service leaves through `Publisher`: persistent, mandat
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import structlog
@@ -77,7 +78,7 @@ class Publisher:
     async def publish(self, row: Outgoing) -> None:
         """Return when the broker has confirmed. Raises BrokerUnavailable, after which it may have arrived."""
         headers: HeadersType = {trace.HEADER: row.traceparent} if row.traceparent else {}
-        try:
+        with _refusals(row.event_name):
             spec = spec_of(row.event_name)
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._broker.publish(
@@ -91,7 +92,26 @@ class Publisher:
                     content_type="application/json",
                     headers=headers,
                 )
-        except (DeliveryError, UnknownEvent) as error:
-            raise EventRefused(f"{row.event_name}: {type(error).__name__}: {error}") from error
-        except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
-            raise BrokerUnavailable(f"{row.event_name}: {type(error).__name__}: {error}") from error
+
+    async def keep(self, body: bytes, *, queue: str, within_s: float) -> None:
+        """Put what is no event into one queue, as safely. Raises BrokerUnavailable, after which it may be there."""
+        with _refusals(queue):
+            async with asyncio.timeout(within_s):
+                await self._broker.publish(
+                    body,
+                    routing_key=queue,
+                    mandatory=True,
+                    persist=True,
+                    content_type="application/octet-stream",
+                )
+
+
+@contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """Say whether the broker is away, or only has no queue or no room for this message."""
+    try:
+        yield
+    except (DeliveryError, UnknownEvent) as error:
+        raise EventRefused(f"{what}: {type(error).__name__}: {error}") from error
+    except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
+        raise BrokerUnavailable(f"{what}: {type(error).__name__}: {error}") from error

@@ -35,6 +35,10 @@ http_requests = _counter("tldr_http_requests_total", "API requests.", "route", "
 hundredms_webhooks = _counter(
     "tldr_100ms_webhooks_total", "100ms webhooks by type and outcome.", "type", "outcome"
 )
+hundredms_refused = _counter("tldr_100ms_refused_total", "100ms webhooks that were not let in.", "reason")
+hundredms_kept = _counter(
+    "tldr_100ms_kept_total", "100ms webhooks by what became of them in and after an outage.", "outcome"
+)
 streams_finished = _counter("tldr_streams_finished_total", "Streams by terminal status.", "status", "cause")
 
 ingest_segments = _counter("tldr_ingest_segments_total", "Media segments by outcome.", "outcome")

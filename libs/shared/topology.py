@@ -8,7 +8,7 @@ import os
 import sys
 
 import aio_pika
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, FieldValue
 from aio_pika.exceptions import AMQPError
 from faststream.rabbit import ExchangeType, QueueType, RabbitExchange, RabbitQueue
 from faststream.rabbit.schemas.queue import QuorumQueueArgs
@@ -26,6 +26,10 @@ from shared.contract import (
 from shared.events import Lane
 
 DEAD_EXCHANGE = "tldr.dead"
+# What 100ms told the gateway while PostgreSQL was away: sealed requests, taken out one by one when it is back.
+KEPT_WEBHOOKS = "gateway.webhooks.kept.v1"
+MAX_KEPT_WEBHOOKS = 50_000
+MAX_KEPT_BYTES = 1 << 30
 # The broker counts a delivery for each restart of a consumer too; only a crash loop reaches this bound.
 DELIVERY_LIMIT = 500
 # A quorum queue that is younger than this when its node is killed may be dead for ever.
@@ -67,6 +71,17 @@ def _arguments(service: Service) -> QuorumQueueArgs:
     }
 
 
+def kept_webhooks_arguments() -> dict[str, FieldValue]:
+    """Bounded, so that nobody fills the broker while senders cannot be looked up; what is too much is refused."""
+    return {
+        "x-queue-type": "quorum",
+        "x-overflow": "reject-publish",
+        "x-max-length": MAX_KEPT_WEBHOOKS,
+        "x-max-length-bytes": MAX_KEPT_BYTES,
+        "x-delivery-limit": 1_000_000,
+    }
+
+
 async def declare(channel: AbstractChannel) -> None:
     """Declare everything; declaring again what stands already changes nothing."""
     exchanges = {
@@ -74,6 +89,7 @@ async def declare(channel: AbstractChannel) -> None:
         for name in (PUBLIC_EXCHANGE, INTERNAL_EXCHANGE)
     }
     await _declare_dead_letters(channel)
+    await channel.declare_queue(KEPT_WEBHOOKS, durable=True, arguments=kept_webhooks_arguments())
     for spec in active():
         for service in spec.consumers:
             for lane in Lane:
@@ -94,6 +110,7 @@ async def _declare_dead_letters(channel: AbstractChannel) -> None:
 async def dead_queues(url: str) -> tuple[str, ...]:
     """Queues that cannot be consumed: declared so shortly before a crash that no leader can be elected."""
     names = [queue_name(s, spec.name, lane) for spec in active() for s in spec.consumers for lane in Lane]
+    names.append(KEPT_WEBHOOKS)
     connection = await aio_pika.connect(url)
     async with connection:
         return tuple([name for name in names if not await _can_consume(connection, name)])
