@@ -4,35 +4,48 @@ What counts as credible is decided in `domain/verdict.py`; which provider answer
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import ClassVar, Literal, Protocol
 
-from analyzer.domain.analysis import Analysis
+from analyzer.domain.analysis import Analysis, Usage
+from analyzer.domain.bills import Bill, Bills
 from analyzer.domain.verdict import conclude, fail, sift
 from shared import metrics
 from shared.errors import PermanentError, PipelineError, RetryableError
 from shared.events import Event, SegmentReady, Verdict
-from shared.ids import Position, StreamId
+from shared.ids import Position, StreamId, WindowId, window_id
 from shared.object_store import ObjectStore
-from shared.profile import Profile
+from shared.profile import Profile, Quality
 
 
-class ProviderUnavailable(RetryableError):
+class ProviderError(PipelineError):
+    """A provider gave no usable answer. `usage` is what was paid for all the same."""
+
+    usage: Usage = Usage()
+
+
+class ProviderUnavailable(ProviderError, RetryableError):
     """The provider cannot be reached, is overloaded, or refuses for now (quota)."""
 
     code: ClassVar[str] = "provider_unavailable"
 
 
-class ProviderRefused(PermanentError):
+class ProviderMisconfigured(ProviderError, RetryableError):
+    """The provider turns us away, not this window: key, account, model's name. Somebody must act, and may in time."""
+
+    code: ClassVar[str] = "provider_misconfigured"
+
+
+class ProviderRefused(ProviderError, PermanentError):
     """The provider will never judge this window: content policy, unreadable media, nothing it can see."""
 
     code: ClassVar[str] = "provider_refused"
 
 
-class AnswerInvalid(RetryableError):
+class AnswerInvalid(ProviderError, RetryableError):
     """The provider answered, and nothing of it can be believed; the next answer may be better."""
 
     code: ClassVar[str] = "provider_answer_invalid"
@@ -62,7 +75,7 @@ class MediaWindow:
 
 
 class Provider(Protocol):
-    """Judges windows. Raises ProviderUnavailable, ProviderRefused or AnswerInvalid, never answers an error."""
+    """Judges windows. Raises one of the four errors above, never answers an error."""
 
     @property
     def name(self) -> str: ...
@@ -72,6 +85,9 @@ class Provider(Protocol):
         ...
 
 
+_NOT_ASKED = "nothing stirs in this window, so the model was not asked"
+
+
 class Profiles(Protocol):
     async def get(self, key: str) -> Profile:
         """The immutable profile under its key. Raises ObjectMissing, StoreUnavailable, ProfileInvalid."""
@@ -79,7 +95,7 @@ class Profiles(Protocol):
 
 
 class Analyst:
-    """The use case of the service. Stateless between windows: the same event gives the same events again."""
+    """The use case of the service. Between windows it keeps nothing but what failed attempts have cost."""
 
     def __init__(
         self,
@@ -89,11 +105,17 @@ class Analyst:
         provider: Provider,
         clock: Callable[[], datetime],
         work_root: Path,
+        model: Provider | None = None,
     ) -> None:
-        """`clock` answers aware UTC; windows are unpacked in folders below `work_root`, which must exist."""
+        """`clock` answers aware UTC; windows are unpacked in folders below `work_root`, which must exist.
+
+        `provider` judges by measurement; `model`, where there is one, by understanding, for every tier but `fast`.
+        """
         self._store = store
         self._profiles = profiles
         self._provider = provider
+        self._model = model
+        self._bills = Bills()
         self._clock = clock
         self._work_root = work_root
 
@@ -105,13 +127,16 @@ class Analyst:
         profile = await self._profiles.get(event.profile_key)
         with TemporaryDirectory(prefix="window-", dir=self._work_root) as folder:
             window = await self._fetch(event, Path(folder))
-            with metrics.analysis_s.labels(self._provider.name).time():
-                analysis = await self._provider.score(window, profile)
+            analysis = await self._judge(window, profile)
         dimensions = frozenset(dimension.name for dimension in profile.dimensions)
-        sifted = sift(analysis.moments, length_us=window.length_us, dimensions=dimensions)
+        sifted = sift(
+            analysis.moments, length_us=window.length_us, dimensions=dimensions, unread=analysis.faults
+        )
+        analysis = self._with_earlier_costs(event, analysis)
         if sifted.faults and not sifted.moments:
+            self._bills.add(_window_of(event), provider=analysis.provider, usage=analysis.usage)
             raise AnswerInvalid(f"window {event.stream_id} {event.position}: {'; '.join(sifted.faults)}")
-        metrics.windows.labels(self._provider.name, Verdict.ANALYSED.value).inc()
+        metrics.windows.labels(analysis.provider, Verdict.ANALYSED.value).inc()
         return conclude(event, analysis, sifted, occurred_at=self._clock())
 
     def give_up(self, event: SegmentReady, error: Exception) -> tuple[Event, ...]:
@@ -121,9 +146,43 @@ class Analyst:
             if isinstance(error, PipelineError)
             else f"internal: {type(error).__name__}"
         )
-        metrics.windows.labels(self._provider.name, Verdict.FAILED.value).inc()
-        verdict = fail(event, provider=self._provider.name, reason=reason, occurred_at=self._clock())
+        bill = self._bills.settle(_window_of(event)) or Bill(self._provider.name, Usage())
+        metrics.windows.labels(bill.provider, Verdict.FAILED.value).inc()
+        verdict = fail(
+            event, provider=bill.provider, reason=reason, usage=bill.usage, occurred_at=self._clock()
+        )
         return (verdict,)
+
+    async def _judge(self, window: MediaWindow, profile: Profile) -> Analysis:
+        if self._model is None or profile.quality is Quality.FAST:
+            return await self._ask(self._provider, window, profile)
+        if profile.quality is Quality.STANDARD:
+            calm = await self._calm(window, profile)
+            if calm is not None:
+                return calm
+        return await self._ask(self._model, window, profile)
+
+    async def _calm(self, window: MediaWindow, profile: Profile) -> Analysis | None:
+        """The local verdict on a window in which nothing stirs, which the tier `standard` does not pay for."""
+        try:
+            local = await self._ask(self._provider, window, profile)
+        except ProviderRefused:
+            return None  # the profile's dimensions cannot be measured, so the model must look
+        return None if local.moments else replace(local, degraded=False, note=_NOT_ASKED)
+
+    async def _ask(self, provider: Provider, window: MediaWindow, profile: Profile) -> Analysis:
+        try:
+            with metrics.analysis_s.labels(provider.name).time():
+                return await provider.score(window, profile)
+        except PipelineError as error:
+            usage = error.usage if isinstance(error, ProviderError) else Usage()
+            key = window_id(window.stream_id, window.position)
+            self._bills.add(key, provider=provider.name, usage=usage)
+            raise
+
+    def _with_earlier_costs(self, event: SegmentReady, analysis: Analysis) -> Analysis:
+        bill = self._bills.settle(_window_of(event))
+        return replace(analysis, usage=bill.usage + analysis.usage) if bill else analysis
 
     async def _fetch(self, event: SegmentReady, work_dir: Path) -> MediaWindow:
         first = event.segments[0]
@@ -144,3 +203,7 @@ class Analyst:
             init=init,
             work_dir=work_dir,
         )
+
+
+def _window_of(event: SegmentReady) -> WindowId:
+    return window_id(event.stream_id, event.position)

@@ -5,7 +5,6 @@ What the measurements mean is decided in `domain/signals`; how raw samples becom
 
 import asyncio
 import re
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from analyzer.adapters.measurement import (
     changed_shares,
     loudness_and_onsets,
 )
+from analyzer.adapters.window_file import DEMUXERS, JOINED, join, window_start_us
 from analyzer.domain.analysis import Analysis
 from analyzer.domain.signals.calibration import DEFAULT, Calibration
 from analyzer.domain.signals.moments import VISIBLE_DIMENSIONS, find_moments
@@ -31,12 +31,10 @@ from shared.media_runner import MediaRunner, Probe
 from shared.profile import Profile, Quality
 
 WALL_CLOCK_S = 60.0
-_JOINED = "window.media"
 _SOUND = "sound.pcm"
 _CUTS = "cuts.txt"
 _CUT_THRESHOLD = 10
 _BYTES_PER_SAMPLE = 2
-_DEMUXERS = {"mpegts": "mpegts", "fmp4": "mov"}
 _CUT_TIME = re.compile(r"^lavfi\.scd\.time=([0-9.]+)$", re.MULTILINE)
 
 
@@ -69,13 +67,18 @@ class SignalsProvider:
             note=_missing(measured),
         )
 
+    async def snap_points(self, window: MediaWindow, profile: Profile) -> tuple[int, ...]:
+        """Cuts and pauses from the window's start, for whoever else judges it. Raises the media runner's errors."""
+        measured = _wanted(await self.measure(window), profile)
+        return snap_points(measured, calibration=self._calibration)
+
     async def measure(self, window: MediaWindow) -> Measurements:
         """The window's series, from its own start to its own end. Raises the media runner's errors."""
-        demuxer = _DEMUXERS[window.container]
-        joined = window.work_dir / _JOINED
-        await asyncio.to_thread(_join, window, joined)
+        demuxer = DEMUXERS[window.container]
+        joined = window.work_dir / JOINED
+        await asyncio.to_thread(join, window, joined)
         probe = await self._runner.probe(joined, demuxer=demuxer, work_dir=window.work_dir)
-        offset_us = _window_start_in_file(window, probe)
+        offset_us = window_start_us(window, probe)
         outputs = _outputs(probe, demuxer=demuxer, offset_us=offset_us, length_us=window.length_us)
         if outputs is None:
             return Measurements(BIN_US)
@@ -85,30 +88,9 @@ class SignalsProvider:
         return await asyncio.to_thread(_series, window, completed.stdout, offset_us)
 
 
-def _join(window: MediaWindow, joined: Path) -> None:
-    """Segments of one run without a discontinuity may simply stand one after the other, TS as well as fmp4."""
-    with joined.open("wb") as target:
-        for path in (*((window.init,) if window.init else ()), *window.files):
-            with path.open("rb") as source:
-                shutil.copyfileobj(source, target)
-
-
-def _window_start_in_file(window: MediaWindow, probe: Probe) -> int:
-    """Where the window starts on FFmpeg's clock, which is 0 at the file's first packet of any kind.
-
-    A segment's media time is that of its first picture (without pictures, of its first sample); sound often
-    starts a little earlier, so the two clocks differ.
-    """
-    first = probe.first("video") or probe.first("audio")
-    lead_us = 0
-    if first is not None and first.start_us is not None and probe.start_us is not None:
-        lead_us = first.start_us - probe.start_us
-    return window.start_us - window.media_start_us + lead_us
-
-
 def _outputs(probe: Probe, *, demuxer: str, offset_us: int, length_us: int) -> Any:
     """One process with up to two outputs, or None when the file has neither picture nor sound."""
-    source = ffmpeg.input(_JOINED, f=demuxer)
+    source = ffmpeg.input(JOINED, f=demuxer)
     outputs = []
     if probe.first("video") is not None:
         outputs.append(_picture_output(source, offset_us=offset_us, length_us=length_us))

@@ -3,8 +3,9 @@
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from analyzer.domain.analysis import Analysis, Moment
+from analyzer.domain.analysis import Analysis, Moment, Usage
 from shared.events import CandidateScored, Event, SegmentAnalyzed, SegmentReady, Verdict
 from shared.ids import CandidateId, candidate_id, event_id, window_id
 
@@ -21,14 +22,23 @@ class Sifted:
     faults: tuple[str, ...]
 
 
-def sift(moments: tuple[Moment, ...], *, length_us: int, dimensions: frozenset[str]) -> Sifted:
-    """Tell moments that can be believed from those that cannot; nothing is clamped or repaired."""
+def sift(
+    moments: tuple[Moment, ...],
+    *,
+    length_us: int,
+    dimensions: frozenset[str],
+    unread: tuple[str, ...] = (),
+) -> Sifted:
+    """Tell moments that can be believed from those that cannot; nothing is clamped or repaired.
+
+    `unread` are faults that were found before, in what could not even be read as a moment.
+    """
     judged = tuple(
         (moment, fault_of(moment, length_us=length_us, dimensions=dimensions)) for moment in moments
     )
     return Sifted(
         moments=tuple(moment for moment, fault in judged if fault is None),
-        faults=tuple(fault for _, fault in judged if fault is not None),
+        faults=(*unread, *(fault for _, fault in judged if fault is not None)),
     )
 
 
@@ -63,25 +73,38 @@ def conclude(
         snap_points_us=_absolute_snap_points(event, analysis),
         provider=analysis.provider,
         model=analysis.model,
-        input_tokens=analysis.usage.input_tokens,
-        output_tokens=analysis.usage.output_tokens,
-        cost_microusd=analysis.usage.cost_microusd,
         degraded=analysis.degraded,
+        **_usage_fields(analysis.usage),
     )
     return (*candidates, verdict)
 
 
-def fail(event: SegmentReady, *, provider: str, reason: str, occurred_at: datetime) -> SegmentAnalyzed:
-    """The verdict on a window that could not be judged; it has no candidates and no score."""
+def fail(
+    event: SegmentReady, *, provider: str, reason: str, usage: Usage, occurred_at: datetime
+) -> SegmentAnalyzed:
+    """The verdict on a window that could not be judged; it has no candidates and no score, but it has a price."""
     return SegmentAnalyzed(
         **_window_fields(event, occurred_at),
         verdict=Verdict.FAILED,
         reason=reason[:REASON_MAX],
         provider=provider,
+        **_usage_fields(usage),
     )
 
 
-def _window_fields(event: SegmentReady, occurred_at: datetime) -> dict[str, object]:
+def _usage_fields(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost_microusd": usage.cost_microusd,
+        "cost_known": usage.cost_known,
+        "thoughts_tokens": usage.thoughts_tokens,
+        "input_tokens_by_modality": dict(usage.input_by_modality),
+        "model_calls": usage.calls,
+    }
+
+
+def _window_fields(event: SegmentReady, occurred_at: datetime) -> dict[str, Any]:
     return {
         "event_id": event_id(event.stream_id, SegmentAnalyzed.name, event.position),
         "organization_id": event.organization_id,
