@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
-from ingest.domain.ts import is_transport_stream, read_clock
+from ingest.domain.fmp4 import BoxesMalformed, FragmentClock, read_fragment_clock
+from ingest.domain.ts import Clock, is_transport_stream, read_clock
 from shared.errors import RetryableError
 
 Container = Literal["mpegts", "fmp4"]
@@ -36,13 +37,25 @@ def container_of(body: bytes) -> Container:
     raise NotMedia(f"a body of {len(body)} bytes is neither MPEG-TS nor fragmented MP4")
 
 
-def examine(body: bytes, *, listed_us: int) -> MediaBody:
-    """Container and clock. A length that is absurd against the listed one is left out. Raises NotMedia."""
+def examine(body: bytes, *, listed_us: int, init: bytes | None = None) -> MediaBody:
+    """Container and clock; fragmented MP4 tells its clock by the init section.
+
+    A length that is absurd against the listed one is left out. Raises NotMedia.
+    """
     container = container_of(body)
-    clock = read_clock(body) if container == "mpegts" else None
+    clock = _clock(body, container, init=init)
     if clock is None:
         return MediaBody(container=container)
     is_plausible = 0 < clock.duration_us <= _LONGEST_FACTOR * listed_us + 1_000_000
     return MediaBody(
         container=container, pts_us=clock.pts_us, duration_us=clock.duration_us if is_plausible else None
     )
+
+
+def _clock(body: bytes, container: Container, *, init: bytes | None) -> Clock | FragmentClock | None:
+    if container == "mpegts":
+        return read_clock(body)
+    try:
+        return read_fragment_clock(body, init=init)
+    except BoxesMalformed as error:
+        raise NotMedia(f"fragmented MP4 of {len(body)} bytes: {error}") from error

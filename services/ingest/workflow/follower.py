@@ -250,7 +250,7 @@ class Follower:
         key, left_s = (fetch.epoch, fetch.sequence), fetch.deadline_s - self._now_s()
         self._listed_s.setdefault(key, self._now_s())
         try:
-            fetched = await self._source.segment(fetch.segment, left_s=left_s)
+            fetched = await self._source.segment(fetch.segment, epoch=fetch.epoch, left_s=left_s)
             kept = await self._archive.keep(
                 self._stream, epoch=fetch.epoch, sequence=fetch.sequence, fetched=fetched
             )

@@ -111,20 +111,25 @@ class HlsSource:
             return parsed
         raise FetchFailed(_failure(FailureKind.REFUSED, "a variant is a list of variants again"))
 
-    async def segment(self, segment: Segment, *, left_s: float) -> FetchedSegment:
-        """Body, decrypted and examined. `left_s` is how long it can still be had. Raises FetchFailed."""
+    async def segment(self, segment: Segment, *, epoch: int, left_s: float) -> FetchedSegment:
+        """Body, decrypted and examined. `left_s` is how long it can still be had. Raises FetchFailed.
+
+        An init section is kept for as long as `epoch` and the count of discontinuities stay: an encoder that starts
+        anew may put another one under the same address.
+        """
         longest_s = max(LONGEST_FETCH_S, SLOWEST_PACE * segment.duration_us / MICROSECONDS)
         total_s = min(longest_s, max(SHORTEST_FETCH_S, left_s))
         limits = replace(SEGMENT_LIMITS, total_s=total_s)
         body = await self._bytes(segment.location.url, limits=limits, byte_range=segment.byte_range)
         if segment.key is not None:
             body = await self._decrypted(body, segment.key, sequence=segment.sequence)
+        init_name = _init_name(segment, epoch=epoch)
+        init = await self._init(init_name, segment.init, segment.key) if segment.init else None
         try:
-            media, digest = await _judged(body, listed_us=segment.duration_us)
+            media, digest = await _judged(body, listed_us=segment.duration_us, init=init)
         except NotMedia as error:
-            self._kept.pop(segment.key.location.url if segment.key else "", None)
+            self._forget(segment.key.location.url if segment.key else "", init_name)
             raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
-        init = await self._init(segment.init, segment.key) if segment.init else None
         return FetchedSegment(body=body, sha256=digest, media=media, init=init)
 
     async def _playlist_text(self, url: str) -> Response:
@@ -135,14 +140,14 @@ class HlsSource:
                 raise FetchFailed(replace(failed.failure, kind=FailureKind.NETWORK)) from failed
             raise
 
-    async def _init(self, init: InitSection, key: EncryptionKey | None) -> bytes:
-        known = self._kept.get(init.identity)
+    async def _init(self, name: str, init: InitSection, key: EncryptionKey | None) -> bytes:
+        known = self._kept.get(name)
         if known is not None:
             return known
         body = await self._bytes(init.location.url, limits=INIT_LIMITS, byte_range=init.byte_range)
         if key is not None and key.iv is not None and body[4:8] not in (b"ftyp", b"styp", b"moov"):
             body = await self._decrypted(body, key, sequence=0)
-        return self._keep(init.identity, body)
+        return self._keep(name, body)
 
     async def _decrypted(self, body: bytes, key: EncryptionKey, *, sequence: int) -> bytes:
         url = key.location.url
@@ -158,6 +163,10 @@ class HlsSource:
         if len(self._kept) > REMEMBERED:
             self._kept.popitem(last=False)
         return body
+
+    def _forget(self, *names: str) -> None:
+        for name in names:
+            self._kept.pop(name, None)
 
     async def _bytes(self, url: str, *, limits: Limits, byte_range: ByteRange | None = None) -> bytes:
         if byte_range is None:
@@ -188,15 +197,20 @@ class HlsSource:
         return answer
 
 
-async def _judged(body: bytes, *, listed_us: int) -> tuple[MediaBody, str]:
+async def _judged(body: bytes, *, listed_us: int, init: bytes | None) -> tuple[MediaBody, str]:
     """Examined and hashed: a large body in a thread, a small one at once, for the way to a thread costs more."""
     if len(body) > INLINE_BYTES:
-        return await asyncio.to_thread(_judge, body, listed_us)
-    return _judge(body, listed_us)
+        return await asyncio.to_thread(_judge, body, listed_us, init)
+    return _judge(body, listed_us, init)
 
 
-def _judge(body: bytes, listed_us: int) -> tuple[MediaBody, str]:
-    return examine(body, listed_us=listed_us), hashlib.sha256(body).hexdigest()
+def _judge(body: bytes, listed_us: int, init: bytes | None) -> tuple[MediaBody, str]:
+    return examine(body, listed_us=listed_us, init=init), hashlib.sha256(body).hexdigest()
+
+
+def _init_name(segment: Segment, *, epoch: int) -> str:
+    identity = segment.init.identity if segment.init else ""
+    return f"init {epoch} {segment.discontinuity_sequence} {identity}"
 
 
 def _parsed(answer: Response, *, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:

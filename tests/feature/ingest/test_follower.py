@@ -23,12 +23,20 @@ from ingest.workflow.source import HlsSource
 from sandbox.live_window import LiveSegment, LiveWindow
 from shared.addresses import BlockedAddress
 from shared.clock import utc_now
-from shared.events import Lane, SegmentMissed, SegmentReady, Source, StreamEnded, StreamFlowing
+from shared.events import (
+    Lane,
+    SegmentMissed,
+    SegmentReady,
+    SegmentRef,
+    Source,
+    StreamEnded,
+    StreamFlowing,
+)
 from shared.object_store import FolderObjectStore, Stored, StoreUnavailable
 from tests.builders import ORGANIZATION, STREAM
 from tests.fakes.ingest.http import Answer, FakeHttp
 from tests.fakes.ingest.journal import FakeJournal
-from tests.fakes.ingest.media import ts_segment
+from tests.fakes.ingest.media import fmp4_init, fmp4_segment, ts_segment
 
 BASE = "https://cdn.example/live"
 URL = f"{BASE}/stream.m3u8"
@@ -185,16 +193,101 @@ async def test_a_wrong_key_costs_the_segments_and_is_told(stage: Stage) -> None:
     assert {"corrupt"} == {event.cause for event in stage.of(SegmentMissed)}
 
 
-async def test_fragmented_mp4_keeps_its_init_section(stage: Stage) -> None:
-    stage.rewrite = lambda text: text.replace("#EXTINF", '#EXT-X-MAP:URI="init.mp4"\n#EXTINF')
-    stage.http.pages[f"{BASE}/init.mp4"] = b"\x00\x00\x00\x08ftypinit"
-    for n in range(15):
-        stage.http.pages[f"{BASE}/{n:03}.ts"] = b"\x00\x00\x00\x08styp" + bytes([n])
-    await stage.run()
-    refs = [ref for event in stage.of(SegmentReady) for ref in event.segments]
+def fragmented(stage: Stage, *maps: tuple[int, str], tags: str = "") -> None:
+    """The stage in fragmented MP4: from each of these sequences on, this EXT-X-MAP holds."""
+
+    def rewrite(text: str) -> str:
+        for entry in text.split("#EXTINF")[1:]:
+            name = entry.split()[1]
+            uri = [uri for since, uri in maps if since <= int(name[:3])][-1]
+            begins = tags and int(name[:3]) in [since for since, _ in maps[1:]]
+            head = f"{tags if begins else ''}#EXT-X-MAP:URI={uri}\n"
+            text = text.replace(f"#EXTINF{entry}", f"{head}#EXTINF{entry}")
+        return text
+
+    stage.rewrite = rewrite
+    for each in stage.live.segments:
+        stage.http.pages[f"{BASE}/{each.uri}"] = fmp4_segment(each.start_us, each.duration_us)
+
+
+def refs_of(stage: Stage) -> list[SegmentRef]:
+    return [entry.segment.ref for entry in stage.journal.entries if entry.segment]
+
+
+async def test_fragmented_mp4_keeps_its_init_section_once(stage: Stage) -> None:
+    stage.http.pages[f"{BASE}/init.mp4"] = fmp4_init()
+    fragmented(stage, (0, '"init.mp4"'))
+
+    ended = await stage.run()
+
+    refs = refs_of(stage)
+    assert (15, 30_000_000) == (ended.segments, ended.media_duration_us)
     assert {("fmp4", False)} == {(ref.container, ref.discontinuity) for ref in refs}
     (init_key,) = {ref.init_key for ref in refs}
-    assert b"\x00\x00\x00\x08ftypinit" == (stage.folder / "objects" / init_key).read_bytes()
+    assert fmp4_init() == (stage.folder / "objects" / init_key).read_bytes()
+    assert 1 == len([key async for key in stage.store.list("archive/") if key.endswith(".init.mp4")])
+
+
+async def test_fragmented_mp4_is_placed_by_its_own_clock(stage: Stage) -> None:
+    stage.http.pages[f"{BASE}/init.mp4"] = fmp4_init()
+    fragmented(stage, (0, '"init.mp4"'))
+    with_maps = stage.rewrite
+    stage.rewrite = lambda text: with_maps(text).replace("2.000000", "2.1")
+
+    ended = await stage.run()
+
+    assert [n * 2_000_000 for n in range(15)] == [ref.start_us for ref in refs_of(stage)]
+    assert 30_000_000 == ended.media_duration_us
+
+
+async def test_another_init_section_in_mid_stream_breaks_the_windows(stage: Stage) -> None:
+    stage.http.pages |= {f"{BASE}/a.mp4": fmp4_init(), f"{BASE}/b.mp4": fmp4_init(note=b"b")}
+    fragmented(stage, (0, '"a.mp4"'), (7, '"b.mp4"'))
+
+    await stage.run()
+
+    refs = refs_of(stage)
+    assert [7] == [ref.sequence for ref in refs if ref.discontinuity]
+    assert [7, 8] == [
+        sum(ref.init_key == key for ref in refs) for key in dict.fromkeys(r.init_key for r in refs)
+    ]
+    for event in stage.of(SegmentReady):
+        assert 1 == len({ref.init_key for ref in event.segments})
+
+
+async def test_an_init_section_may_be_a_part_of_a_file(stage: Stage) -> None:
+    init = fmp4_init()
+    stage.http.pages[f"{BASE}/all.mp4"] = b"before" + init + b"behind"
+    fragmented(stage, (0, f'"all.mp4",BYTERANGE="{len(init)}@6"'))
+
+    ended = await stage.run()
+
+    (init_key,) = {ref.init_key for ref in refs_of(stage)}
+    assert (15, init) == (ended.segments, (stage.folder / "objects" / init_key).read_bytes())
+
+
+async def test_an_encoder_that_starts_anew_may_use_the_address_of_its_init_section_again(
+    stage: Stage,
+) -> None:
+    inits = [fmp4_init(), fmp4_init(note=b"new")]
+    stage.http.pages[f"{BASE}/init.mp4"] = lambda: inits.pop(0) if len(inits) > 1 else inits[0]
+    fragmented(stage, (0, '"init.mp4"'), (7, '"init.mp4"'), tags="#EXT-X-DISCONTINUITY\n")
+
+    await stage.run(policy=replace(POLICY, parallel_fetches=1))
+
+    keys = [ref.init_key for ref in refs_of(stage)]
+    assert [[keys[0]] * 7, [keys[-1]] * 8] == [keys[:7], keys[7:]]
+    assert keys[0] != keys[-1]
+
+
+async def test_an_error_page_in_place_of_the_init_section_is_asked_for_again(stage: Stage) -> None:
+    answers = [b"<html>busy</html>", fmp4_init()]
+    stage.http.pages[f"{BASE}/init.mp4"] = lambda: answers.pop(0) if len(answers) > 1 else answers[0]
+    fragmented(stage, (0, '"init.mp4"'))
+
+    ended = await stage.run(policy=replace(POLICY, parallel_fetches=1))
+
+    assert (15, ()) == (ended.segments, ended.gap_indexes)
 
 
 async def test_the_variant_nearest_below_the_target_is_taken(stage: Stage) -> None:
