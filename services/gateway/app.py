@@ -3,14 +3,16 @@
 import json
 import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 from fastapi import FastAPI
 
 from gateway.adapters.accounts import AccountRows, StoredApiKeys, StoredEmails
 from gateway.adapters.argon2 import Argon2Passwords
 from gateway.adapters.endpoints import EndpointRows
-from gateway.adapters.hundredms import HundredmsRows, StoredConnections
+from gateway.adapters.hundredms import HundredmsRows, StoredConnections, backlog_turns
+from gateway.adapters.hundredms_connections import ConnectionRows
+from gateway.adapters.hundredms_queue import WebhookQueue
 from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
 from gateway.adapters.streams import StreamRows
@@ -26,6 +28,9 @@ from gateway.workflow.authentication import Authentication
 from gateway.workflow.completion import Completer
 from gateway.workflow.endpoints import Endpoints
 from gateway.workflow.hundredms import Hundredms
+from gateway.workflow.hundredms_connections import HundredmsConnections
+from gateway.workflow.hundredms_gate import Gate
+from gateway.workflow.hundredms_reception import Backlog, Reception
 from gateway.workflow.intake import Intake
 from gateway.workflow.objects import FilesElsewhere, SignedObjects
 from gateway.workflow.playback import Playback, PlaybackLinks
@@ -34,6 +39,7 @@ from gateway.workflow.public_events import PublicEvents
 from gateway.workflow.streams import Streams
 from gateway.workflow.views import Views
 from gateway.workflow.watchdog import Watchdog
+from shared.broker import Publisher
 from shared.clock import utc_now
 from shared.foundation import Foundation, folder_store, foundation
 from shared.loops import Loop
@@ -43,8 +49,11 @@ from shared.runtime import Api, Application
 
 @asynccontextmanager
 async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
-    async with foundation("gateway", settings) as base:
-        background = _project(base, settings)
+    async with (
+        foundation("gateway", settings) as base,
+        aclosing(_webhook_queue(base, settings)) as kept,
+    ):
+        background = _project(base, settings, hundredms_backlog(base, settings, kept))
         yield Application(
             base,
             ops_host=settings.ops_host,
@@ -95,10 +104,9 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             entropy=secrets.token_bytes,
             allowed=settings.allowed_addresses,
         ),
-        hundredms=Hundredms(
-            open_hundredms=opener(HundredmsRows, database=database, outbox=outbox),
-            connections=StoredConnections(database),
-            intake=intake,
+        hundredms=_reception(base, settings, intake),
+        hundredms_connections=HundredmsConnections(
+            open_connections=opener(ConnectionRows, database=database, outbox=outbox),
             keyring=base.keyring,
             clock=utc_now,
             entropy=secrets.token_bytes,
@@ -138,6 +146,39 @@ def _intake(base: Foundation, settings: GatewaySettings) -> Intake:
     )
 
 
+def _reception(base: Foundation, settings: GatewaySettings, intake: Intake) -> Reception:
+    return Reception(
+        gate=_gate(base),
+        hundredms=_hundredms(base, intake),
+        kept=_webhook_queue(base, settings),
+        keyring=base.keyring,
+        clock=utc_now,
+    )
+
+
+def _gate(base: Foundation) -> Gate:
+    return Gate(connections=StoredConnections(base.database), keyring=base.keyring, clock=utc_now)
+
+
+def _hundredms(base: Foundation, intake: Intake) -> Hundredms:
+    tables = opener(HundredmsRows, database=base.database, outbox=base.outbox)
+    return Hundredms(open_hundredms=tables, intake=intake, keyring=base.keyring)
+
+
+def _webhook_queue(base: Foundation, settings: GatewaySettings) -> WebhookQueue:
+    return WebhookQueue(url=settings.rabbitmq_url.get_secret_value(), publisher=Publisher(base.publishing))
+
+
+def hundredms_backlog(base: Foundation, settings: GatewaySettings, kept: WebhookQueue) -> Backlog:
+    return Backlog(
+        turns=backlog_turns(base.database),
+        kept=kept,
+        gate=_gate(base),
+        hundredms=_hundredms(base, _intake(base, settings)),
+        keyring=base.keyring,
+    )
+
+
 def _accounts(base: Foundation, passwords: Passwords) -> Accounts:
     return Accounts(
         open_accounts=opener(AccountRows, database=base.database, outbox=base.outbox),
@@ -153,7 +194,7 @@ def _store_of(unit: UnitOfWork) -> ProjectionStore:
     return ProjectionStore(unit.session)
 
 
-def _project(base: Foundation, settings: GatewaySettings) -> tuple[Loop, ...]:
+def _project(base: Foundation, settings: GatewaySettings, backlog: Backlog) -> tuple[Loop, ...]:
     public_events = PublicEvents(links=base.store, playback=playback_links(settings), clock=utc_now)
     completer = Completer(public_events=public_events, clock=utc_now)
     register(
@@ -167,7 +208,7 @@ def _project(base: Foundation, settings: GatewaySettings) -> tuple[Loop, ...]:
         stores=_store_of,
         completer=completer,
     )
-    return loops(watchdog)
+    return loops(watchdog, backlog)
 
 
 def openapi_text() -> str:

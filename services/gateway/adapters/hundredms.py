@@ -1,15 +1,16 @@
-"""100ms connections, their webhooks, and stops that came too early, in PostgreSQL."""
+"""100ms webhooks, stops that came too early, and connections as authentication sees them, in PostgreSQL."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, insert, select, text, update
+from sqlalchemy import ColumnElement, func, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from gateway.adapters import tables as t
 from gateway.adapters.streams import StreamRows
-from gateway.domain.hundredms_connection import Connection, NewConnection
+from gateway.domain.hundredms_connection import Checks, Connection
 from gateway.domain.submission import StreamPlace
 from gateway.workflow.hundredms import ReceivedEvent
 from shared.database import Database
@@ -17,10 +18,6 @@ from shared.ids import ConnectionId, OrganizationId
 
 
 class HundredmsRows(StreamRows):
-    async def add_connection(self, connection: NewConnection) -> None:
-        values = {**asdict(connection), "secret_hashes": list(connection.secret_hashes)}
-        await self._execute(insert(t.hundredms_connections).values(values))
-
     async def record(self, received: ReceivedEvent) -> bool:
         values = {
             "connection_id": received.connection.connection_id,
@@ -82,19 +79,26 @@ class StoredConnections:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def find(self, connection_id: ConnectionId) -> Connection | None:
-        found = await self._rows("find_connection(:wanted)", connection_id)
-        return found[0] if found else None
+    async def find(
+        self, connection_id: ConnectionId, *, at: datetime | None = None
+    ) -> tuple[Connection, ...]:
+        return await self._rows("hundredms_connection(:wanted, :at)", connection_id, at)
 
-    async def find_by_secret(self, hashes: tuple[str, ...]) -> tuple[Connection, ...]:
+    async def find_by_secret(
+        self, hashes: tuple[str, ...], *, at: datetime | None = None
+    ) -> tuple[Connection, ...]:
         if not hashes:
             return ()
-        return await self._rows("find_connection_by_secret(CAST(:wanted AS text[]))", list(hashes))
+        call = "hundredms_connections_by_secret(CAST(:wanted AS text[]), :at)"
+        return await self._rows(call, list(hashes), at)
 
-    async def _rows(self, call: str, wanted: str | list[str]) -> tuple[Connection, ...]:
+    async def _rows(self, call: str, wanted: str | list[str], at: datetime | None) -> tuple[Connection, ...]:
         async with self._database.transaction() as session:
             connection = await session.connection()
-            rows = await connection.execute(text(f"SELECT * FROM {call}"), {"wanted": wanted})  # noqa: S608
+            rows = await connection.execute(
+                text(f"SELECT * FROM {call}"),  # noqa: S608
+                {"wanted": wanted, "at": at},
+            )
             return tuple(_connection(row) for row in rows.mappings())
 
 
@@ -106,4 +110,22 @@ def _connection(row: Mapping[Any, Any]) -> Connection:
         secret_hashes=tuple(row["secret_hashes"]),
         options=row["options"],
         live=row["disabled_at"] is None and not row["suspended"],
+        checks=Checks(
+            secret=row["check_secret"], signature=row["check_signature"], network=row["check_network"]
+        ),
+        sealed_hmac_secrets=tuple(row["sealed_hmac_secrets"]),
+        networks=tuple(row["networks"]),
     )
+
+
+def backlog_turns(database: Database) -> Callable[[], AbstractAsyncContextManager[bool]]:
+    """Opens a turn: True for one replica at a time, by a lock that ends with the turn."""
+
+    @asynccontextmanager
+    async def turn() -> AsyncIterator[bool]:
+        async with database.transaction() as session:
+            connection = await session.connection()
+            name = func.hashtextextended("hundredms backlog", 0)
+            yield bool((await connection.execute(select(func.pg_try_advisory_xact_lock(name)))).scalar_one())
+
+    return turn

@@ -14,6 +14,7 @@ from sqlmodel import Field, SQLModel
 _OWN_METADATA = MetaData()
 _EMPTY_OBJECT = {"server_default": text("'{}'::jsonb")}
 _EMPTY_LIST = {"server_default": text("'[]'::jsonb")}
+_EMPTY_ARRAY = {"server_default": text("'{}'::text[]")}
 _ZERO = {"server_default": text("0")}
 _FALSE = {"server_default": text("false")}
 _NOW = {"server_default": text("now()")}
@@ -112,6 +113,16 @@ class HundredmsConnection(Base, table=True):
     options: dict[str, Any] = _json(default_factory=dict, sa_column_kwargs=_EMPTY_OBJECT)
     created_at: datetime = _at(default=True)
     disabled_at: datetime | None = _maybe_at()
+    previous_secret_until: datetime | None = _maybe_at()
+    check_secret: bool = Field(default=True, sa_column_kwargs={"server_default": text("true")})
+    check_signature: bool = Field(default=False, sa_column_kwargs=_FALSE)
+    check_network: bool = Field(default=False, sa_column_kwargs=_FALSE)
+    sealed_hmac_secrets: list[str] = Field(
+        default_factory=list, sa_type=ARRAY(Text), sa_column_kwargs=_EMPTY_ARRAY
+    )
+    previous_hmac_secret_until: datetime | None = _maybe_at()
+    networks: list[str] = Field(default_factory=list, sa_type=ARRAY(Text), sa_column_kwargs=_EMPTY_ARRAY)
+    updated_at: datetime = _at(default=True)
 
 
 class HundredmsEvent(Base, table=True):

@@ -12,7 +12,8 @@ from gateway.domain.scopes import Scope
 from gateway.workflow.accounts import Accounts
 from gateway.workflow.authentication import Authentication, Caller
 from gateway.workflow.endpoints import Endpoints
-from gateway.workflow.hundredms import Hundredms
+from gateway.workflow.hundredms_connections import HundredmsConnections
+from gateway.workflow.hundredms_reception import Reception
 from gateway.workflow.objects import SignedObjects
 from gateway.workflow.playback import Playback
 from gateway.workflow.streams import Streams
@@ -26,7 +27,8 @@ class UseCases:
     accounts: Accounts
     streams: Streams
     endpoints: Endpoints
-    hundredms: Hundredms
+    hundredms: Reception
+    hundredms_connections: HundredmsConnections
     objects: SignedObjects
     playback: Playback
 

@@ -1,40 +1,27 @@
-"""100ms: a customer's connections, and what their webhooks cause.
+"""100ms: what an admitted webhook causes, in the transaction that also records it.
 
-A webhook is answered after its row is durable, in the same transaction as what it causes.
+Who is admitted stands in `hundredms_gate`, what happens while PostgreSQL is away in `hundredms_reception`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from json import dumps, loads
-from typing import Any, Protocol
+from json import dumps
+from typing import Protocol
 
 import structlog
 
-from gateway.domain.hundredms_connection import (
-    Connection,
-    NewConnection,
-    check_connection_options,
-    check_secret,
-    check_secret_header,
-    connection_of,
-    generated_secret,
-    presented_hashes,
-    secret_hash,
-)
-from gateway.domain.hundredms_payload import Action, HundredmsEvent, read_event, storable
-from gateway.domain.refusals import Malformed, Unacceptable, Unauthenticated
+from gateway.domain.hundredms_connection import Connection, Webhook
+from gateway.domain.hundredms_payload import Action, HundredmsEvent, parse_body, read_event
+from gateway.domain.refusals import Refused
 from gateway.domain.source import Platform
 from gateway.domain.stream_options import StreamOptions
 from gateway.domain.stream_status import TERMINAL
 from gateway.domain.submission import NewStream, StreamPlace, stream_offline
-from gateway.workflow.accounts import Entropy
-from gateway.workflow.authentication import Caller
 from gateway.workflow.intake import Intake, IntakeTables, StreamRequest
 from shared import metrics
-from shared.clock import Clock
-from shared.ids import ConnectionId, OrganizationId, StreamId, random_id
+from shared.ids import ConnectionId, OrganizationId, StreamId
 from shared.keyring import Keyring
 
 log = structlog.get_logger()
@@ -53,7 +40,6 @@ class ReceivedEvent:
 class HundredmsTables(IntakeTables, Protocol):
     """One transaction of one organization."""
 
-    async def add_connection(self, connection: NewConnection) -> None: ...
     async def record(self, received: ReceivedEvent) -> bool:
         """False when this very event was recorded before."""
         ...
@@ -81,96 +67,15 @@ class HundredmsTables(IntakeTables, Protocol):
 OpenHundredms = Callable[[OrganizationId], AbstractAsyncContextManager[HundredmsTables]]
 
 
-class Connections(Protocol):
-    """Look-ups before the organization is known."""
-
-    async def find(self, connection_id: ConnectionId) -> Connection | None: ...
-    async def find_by_secret(self, hashes: tuple[str, ...]) -> tuple[Connection, ...]: ...
-
-
-@dataclass(frozen=True)
-class CreatedConnection:
-    """A new connection. `secret` is shown this once."""
-
-    connection: NewConnection
-    secret: str
-
-
 class Hundredms:
-    def __init__(
-        self,
-        *,
-        open_hundredms: OpenHundredms,
-        connections: Connections,
-        intake: Intake,
-        keyring: Keyring,
-        clock: Clock,
-        entropy: Entropy,
-    ) -> None:
+    def __init__(self, *, open_hundredms: OpenHundredms, intake: Intake, keyring: Keyring) -> None:
         self._open = open_hundredms
-        self._connections = connections
         self._intake = intake
         self._keyring = keyring
-        self._clock = clock
-        self._entropy = entropy
 
-    async def connect(
-        self,
-        caller: Caller,
-        *,
-        name: str,
-        secret: str | None,
-        secret_header: str,
-        options: StreamOptions,
-    ) -> CreatedConnection:
-        """A connection with a given or a generated secret. Raises Unacceptable."""
-        check_connection_options(options)
-        check_secret_header(secret_header)
-        if secret is not None:
-            check_secret(secret)
-        chosen = secret or generated_secret(self._entropy(32))
-        connection = NewConnection(
-            connection_id=ConnectionId(random_id("con", self._entropy(6))),
-            organization_id=caller.organization_id,
-            name=name,
-            secret_header=secret_header,
-            secret_hashes=(secret_hash(chosen),),
-            options={**options.effective(), "metadata": options.metadata},
-            created_at=self._clock(),
-        )
-        async with self._open(caller.organization_id) as tables:
-            await tables.add_connection(connection)
-        return CreatedConnection(connection, chosen)
-
-    async def authenticate(
-        self, connection_id: ConnectionId | None, *, headers: Mapping[str, str]
-    ) -> Connection:
-        """The connection that the secret among the headers opens. Raises Unauthenticated."""
-        connection = connection_of(await self._candidates(connection_id, headers), headers=headers)
-        if connection is None:
-            metrics.hundredms_webhooks.labels("unknown", "refused").inc()
-            raise Unauthenticated("Invalid signature")
-        return connection
-
-    async def _candidates(
-        self, connection_id: ConnectionId | None, headers: Mapping[str, str]
-    ) -> tuple[Connection, ...]:
-        if connection_id is None:
-            return await self._connections.find_by_secret(presented_hashes(headers))
-        found = await self._connections.find(connection_id)
-        return (found,) if found else ()
-
-    async def receive(self, connection: Connection, body: bytes) -> None:
+    async def receive(self, connection: Connection, webhook: Webhook) -> None:
         """Record one webhook and do what it asks for; a second copy changes nothing. Raises Malformed."""
-        payload = _parsed(body)
-        received = ReceivedEvent(
-            connection=connection,
-            event=read_event(payload, raw=body),
-            sealed_payload=self._keyring.encrypt(
-                dumps(payload, ensure_ascii=False), context=payload_context(connection.connection_id)
-            ),
-            received_at=self._clock(),
-        )
+        received = self._read(connection, webhook)
         stream = await self._prepared(received)
         async with self._open(connection.organization_id) as tables:
             if not await tables.record(received):
@@ -180,6 +85,16 @@ class Hundredms:
                 await tables.note(received, outcome)
         metrics.hundredms_webhooks.labels(received.event.action, outcome.partition(":")[0]).inc()
         log.info("hundredms_webhook", type=received.event.type, outcome=outcome)
+
+    def _read(self, connection: Connection, webhook: Webhook) -> ReceivedEvent:
+        payload = parse_body(webhook.body)
+        context = connection_context(connection.connection_id)
+        return ReceivedEvent(
+            connection=connection,
+            event=read_event(payload, raw=webhook.body),
+            sealed_payload=self._keyring.encrypt(dumps(payload, ensure_ascii=False), context=context),
+            received_at=webhook.received_at,
+        )
 
     async def _prepared(self, received: ReceivedEvent) -> NewStream | str | None:
         """The stream that a start announces, or why none can be made of it."""
@@ -198,7 +113,7 @@ class Hundredms:
         )
         try:
             return await self._intake.prepare(request, organization_id=connection.organization_id)
-        except Unacceptable as refusal:
+        except Refused as refusal:
             return f"refused: {refusal}"
 
     async def _handle(
@@ -238,13 +153,6 @@ class Hundredms:
         return f"stopped: {place.stream_id}"
 
 
-def payload_context(connection_id: ConnectionId) -> str:
-    """What the payloads of a connection are sealed for."""
+def connection_context(connection_id: ConnectionId) -> str:
+    """What the payloads and the HMAC secrets of a connection are sealed for."""
     return f"connection:{connection_id}"
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return storable(loads(body))
-    except (ValueError, RecursionError) as error:
-        raise Malformed("The body is not JSON") from error
