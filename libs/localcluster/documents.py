@@ -20,9 +20,12 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from gateway.app import openapi_text
+from localcluster.asyncapi import asyncapi_document
+from localcluster.event_words import about, meaning
+from localcluster.events_page import events_page
 from shared import metrics
 from shared.bootstrap import BootstrapSettings
-from shared.contract import EVENTS, PUBLIC_EXCHANGE, SERVICES, EventSpec, Service, active, routing_key
+from shared.contract import EVENTS, PUBLIC_EXCHANGE, SERVICES, EventSpec, Service, routing_key
 from shared.events import Event, Lane, Part, StreamEvent
 from shared.settings import ServiceSettings
 
@@ -107,7 +110,8 @@ def events_document() -> str:
         ["# Events", "", GENERATED],
         [
             "Services speak to one another through these events and through nothing else.",
-            f"`{PUBLIC_EXCHANGE}` is open to consumers outside the product: bind a queue of your own to it.",
+            f"`{PUBLIC_EXCHANGE}` is open to consumers outside the product: bind a queue of your own to it, "
+            "as [consumers](consumers.md) tells.",
             "`tldr.internal` is not: its events may change without notice.",
             "Both are topic exchanges; the routing key is the event's name and its lane, as in "
             f"`{routing_key('segment.ready', Lane.LIVE)}`.",
@@ -158,14 +162,13 @@ def _event_sections() -> Iterator[Sequence[str]]:
 
 
 def _about(model: type[BaseModel]) -> list[str]:
-    text = vars(model).get("__doc__")
-    return ["", " ".join(text.split())] if text else []
+    return ["", about(model)] if about(model) else []
 
 
 def _fields(model: type[BaseModel], *, beside: Sequence[str]) -> list[str]:
     own = {name: field for name, field in model.model_fields.items() if name not in beside}
     rows = [
-        (f"`{name}`", type_words(field.annotation), default_words(field), field.description or "")
+        (f"`{name}`", type_words(field.annotation), default_words(field), meaning(model, name, field))
         for name, field in own.items()
     ]
     return table(("field", "type", "default", "meaning"), rows) if rows else []
@@ -285,41 +288,7 @@ def _metric_row(metric: MetricWrapperBase) -> tuple[str, ...]:
     return f"`{name}`", family.type, labels, family.documentation
 
 
-# -- API documents -----------------------------------------------------------------------------------
-
-
-def asyncapi_document() -> str:
-    """AsyncAPI 3.0 of the public exchange, for consumers outside the product."""
-    public = [spec for spec in active() if spec.exchange == PUBLIC_EXCHANGE]
-    document = {
-        "asyncapi": "3.0.0",
-        "info": {
-            "title": "TL;DR Highlight API: events",
-            "version": "1.0.0",
-            "description": f"Bind a queue of your own to the topic exchange `{PUBLIC_EXCHANGE}`.",
-        },
-        "defaultContentType": "application/json",
-        "channels": {spec.name: _channel(spec) for spec in public},
-        "operations": {f"send.{spec.name}": _operation(spec) for spec in public},
-    }
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def _channel(spec: EventSpec) -> dict[str, Any]:
-    payload = f"#/channels/{spec.name}/messages/{spec.name}/payload"
-    schema = spec.model.model_json_schema(ref_template=f"{payload}/$defs/{{model}}")
-    exchange = {"name": spec.exchange, "type": "topic", "durable": True}
-    return {
-        "address": f"{spec.name}.{{lane}}",
-        "parameters": {"lane": {"enum": [lane.value for lane in Lane]}},
-        "messages": {spec.name: {"name": spec.name, "payload": schema}},
-        "bindings": {"amqp": {"is": "routingKey", "exchange": exchange}},
-    }
-
-
-def _operation(spec: EventSpec) -> dict[str, Any]:
-    return {"action": "send", "channel": {"$ref": f"#/channels/{spec.name}"}}
-
+# -- all of them -------------------------------------------------------------------------------------
 
 DOCUMENTS: Mapping[str, Callable[[], str]] = MappingProxyType(
     {
@@ -327,6 +296,8 @@ DOCUMENTS: Mapping[str, Callable[[], str]] = MappingProxyType(
         "docs/settings.md": settings_document,
         "docs/metrics.md": metrics_document,
         "docs/asyncapi.json": asyncapi_document,
+        "services/gateway/routes/docs_page/asyncapi.json": asyncapi_document,
+        "services/gateway/routes/docs_page/events.html": events_page,
         "docs/openapi.json": openapi_text,
         ".env.example": env_example,
     }

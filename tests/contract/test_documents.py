@@ -17,6 +17,7 @@ WRITTEN = sorted(
         *(REPOSITORY / "docs").rglob("*.md"),
         *(REPOSITORY / "services").glob("*/README.md"),
         *(REPOSITORY / "libs").rglob("*.md"),
+        *(REPOSITORY / "examples").rglob("*.md"),
     ]
 )
 ACCEPTANCE = REPOSITORY / "docs" / "acceptance.md"
@@ -79,7 +80,7 @@ def test_every_link_leads_somewhere(document: Path) -> None:
 
 def named_paths() -> list[str]:
     spans = CODE_SPAN.findall(ACCEPTANCE.read_text(encoding="utf-8"))
-    roots = ("services/", "libs/", "tests/", "docs/", "bench/", "requirements/", "deploy/")
+    roots = ("services/", "libs/", "tests/", "docs/", "bench/", "requirements/", "deploy/", "examples/")
     return sorted({span.partition("::")[0] for span in spans if span.startswith(roots)})
 
 

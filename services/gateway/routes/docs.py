@@ -1,4 +1,7 @@
-"""The documentation pages: our own small page over /openapi.json, which needs no other host."""
+"""The documentation pages: our own small page over /openapi.json, and the generated one of the events.
+
+Neither needs another host; the page of the events needs no script either.
+"""
 
 from pathlib import Path
 
@@ -32,3 +35,18 @@ async def script() -> FileResponse:
 @router.get("/docs/page.css")
 async def style() -> FileResponse:
     return _file("page.css", "text/css")
+
+
+@router.get("/docs/events")
+async def events_page() -> FileResponse:
+    return _file("events.html", "text/html")
+
+
+@router.get("/docs/events.css")
+async def events_style() -> FileResponse:
+    return _file("events.css", "text/css")
+
+
+@router.get("/docs/asyncapi.json")
+async def asyncapi() -> FileResponse:
+    return _file("asyncapi.json", "application/json")
