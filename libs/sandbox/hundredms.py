@@ -1,14 +1,19 @@
-"""Sends webhooks as 100ms does: its envelope, a static secret header, and its three retries.
+"""Sends webhooks as 100ms does: its envelope, a static secret header, an HMAC if asked, and its three retries.
 
 The shapes follow 100ms' documentation of webhooks, version 2.0; ids are made here, new for each beam.
 """
 
 import argparse
 import asyncio
+import hmac
+import json
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
+from hashlib import sha256
+from random import Random
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +23,7 @@ from sandbox.http_server import Clock, utc_now
 
 RETRY_DELAYS_S = (1.0, 3.0, 10.0)
 SECRET_HEADER = "X-100ms-Secret"
+SIGNATURE_HEADER = "x-100ms-signature"
 Payload = dict[str, Any]
 
 
@@ -45,6 +51,14 @@ class Beam:
     peer_id: str = field(default_factory=_uuid)
     width: int = 1280
     height: int = 720
+
+
+class Shape(StrEnum):
+    """How a webhook is written: as documented now, under a short name, or as older versions did."""
+
+    CURRENT = "current"
+    SHORT = "short"
+    OLD = "old"
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,34 @@ def build_payload(
         "type": event_type,
         "data": {**_session(beam), **details(beam, at), **(changes or {})},
     }
+
+
+def reshaped(payload: Payload, shape: Shape) -> Payload:
+    """The same webhook in another shape. The old one has no beam id: room, session and start stand for it."""
+    if shape is Shape.CURRENT:
+        return payload
+    short = {**payload, "type": str(payload["type"]).removesuffix(".success")}
+    if shape is Shape.SHORT:
+        return short
+    data = {key: value for key, value in payload["data"].items() if key not in ("beam_id", "job_id")}
+    numbers = {key: str(value) for key, value in data.items() if isinstance(value, int | float)}
+    return {**short, "version": "1.0", "timestamp": _unix(payload["timestamp"]), "data": {**data, **numbers}}
+
+
+def disordered(payloads: Iterable[Payload], *, copies: int, seed: int) -> tuple[Payload, ...]:
+    """Each webhook `copies` times, in an order that the seed decides."""
+    found = [payload for payload in payloads for _ in range(copies)]
+    Random(seed).shuffle(found)
+    return tuple(found)
+
+
+def signature_of(body: bytes, *, secret: str) -> str:
+    """What 100ms sends for workspaces under HIPAA: hex HMAC-SHA256 of the raw body, without a prefix."""
+    return hmac.new(secret.encode(), body, sha256).hexdigest()
+
+
+def _unix(timestamp: str) -> int:
+    return int(datetime.fromisoformat(timestamp).astimezone(UTC).timestamp())
 
 
 def _instant(at: datetime) -> str:
@@ -197,23 +239,27 @@ _DETAILS: dict[str, Callable[[Beam, datetime], Payload]] = {
 class HundredMs:
     """Posts webhooks to `url` with `secret` in the header `secret_header`; an async context manager.
 
-    100ms tries again 1, 3 and 10 s after anything but a 200 and then gives the event up. `sleep` and
-    `clock` may be replaced in tests.
+    With an `hmac_secret` they are signed too; without a `secret` the header is left out. 100ms tries again
+    1, 3 and 10 s after anything but a 200 and then gives the event up. `sleep` and `clock` may be replaced in tests.
     """
 
     def __init__(
         self,
         url: str,
         *,
-        secret: str,
+        secret: str | None,
         secret_header: str = SECRET_HEADER,
+        hmac_secret: str | None = None,
+        shape: Shape = Shape.CURRENT,
         timeout_s: float = 5.0,
         retry_delays_s: tuple[float, ...] = RETRY_DELAYS_S,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         clock: Clock = utc_now,
     ) -> None:
         self._url = url
-        self._headers = {secret_header: secret}
+        self._headers = {} if secret is None else {secret_header: secret}
+        self._hmac_secret = hmac_secret
+        self._shape = shape
         self._retry_delays_s = retry_delays_s
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._sleep = sleep
@@ -234,27 +280,37 @@ class HundredMs:
         self, event_type: str, *, beam: Beam, changes: Mapping[str, Any] | None = None
     ) -> Delivery:
         """Build the webhook about `beam` now and deliver it, with retries."""
-        return await self.deliver(build_payload(event_type, beam=beam, at=self._clock(), changes=changes))
+        payload = build_payload(event_type, beam=beam, at=self._clock(), changes=changes)
+        return await self.deliver(reshaped(payload, self._shape))
 
     async def deliver(self, payload: Payload) -> Delivery:
         """Post `payload` as it is until it is answered by 200 or the retries are used up."""
+        body = json.dumps(payload).encode()
         attempts: list[Attempt] = []
         for waited_s in (0.0, *self._retry_delays_s):
             if attempts:
                 await self._sleep(waited_s)
-            attempts.append(await self._post(payload, waited_s=waited_s))
+            attempts.append(await self._post(body, waited_s=waited_s))
             if attempts[-1].status == 200:
                 break
         return Delivery(event_id=str(payload.get("id", "")), attempts=tuple(attempts))
 
-    async def _post(self, payload: Payload, *, waited_s: float) -> Attempt:
+    async def _post(self, body: bytes, *, waited_s: float) -> Attempt:
         if self._session is None:
             raise RuntimeError("use the sender as an async context manager")
         try:
-            async with self._session.post(self._url, json=payload, allow_redirects=False) as response:
+            async with self._session.post(
+                self._url, data=body, headers=self._headers_of(body), allow_redirects=False
+            ) as response:
                 return Attempt(status=response.status, waited_s=waited_s)
         except (aiohttp.ClientError, TimeoutError) as error:
             return Attempt(status=0, waited_s=waited_s, error=f"{type(error).__name__}: {error}")
+
+    def _headers_of(self, body: bytes) -> dict[str, str]:
+        headers = {"Content-Type": "application/json"}
+        if self._hmac_secret is not None:
+            headers[SIGNATURE_HEADER] = signature_of(body, secret=self._hmac_secret)
+        return headers
 
 
 def _arguments() -> argparse.Namespace:
@@ -262,6 +318,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--url", required=True, help="where 100ms would post")
     parser.add_argument("--secret", required=True)
     parser.add_argument("--secret-header", default=SECRET_HEADER)
+    parser.add_argument("--hmac-secret", default=None, help="sign the body as well")
+    parser.add_argument("--shape", choices=[shape.value for shape in Shape], default=Shape.CURRENT.value)
     parser.add_argument("--event", default="hls.started.success", help="type of the webhook")
     parser.add_argument("--stream-url", default="", help="master playlist of the stream")
     parser.add_argument("--room-id", default=None)
@@ -275,7 +333,13 @@ async def _send(options: argparse.Namespace) -> Delivery:
     ids = {name: value for name, value in given.items() if value is not None}
     beam = Beam(stream_url=options.stream_url, started_at=utc_now(), **ids)
     print(f"room {beam.room_id} session {beam.session_id} beam {beam.beam_id}", flush=True)
-    async with HundredMs(options.url, secret=options.secret, secret_header=options.secret_header) as sender:
+    async with HundredMs(
+        options.url,
+        secret=options.secret,
+        secret_header=options.secret_header,
+        hmac_secret=options.hmac_secret,
+        shape=Shape(options.shape),
+    ) as sender:
         return await sender.send(options.event, beam=beam)
 
 

@@ -1,11 +1,12 @@
 """The 100ms sender over HTTP: its header and its retries, with a sleep that only notes the time."""
 
+import hmac
 import json
 from datetime import UTC, datetime
 
 import pytest
 
-from sandbox.hundredms import Beam, HundredMs
+from sandbox.hundredms import Beam, HundredMs, Shape
 from sandbox.receiver import WebhookReceiver
 
 BEAM = Beam(stream_url="https://cdn.example/master.m3u8", started_at=datetime(2026, 1, 2, tzinfo=UTC))
@@ -68,3 +69,17 @@ async def test_a_payload_is_delivered_as_it_is() -> None:
         await sender.deliver(payload)
 
     assert json.loads(receiver.received[0].body) == payload
+
+
+async def test_with_a_key_the_exact_bytes_are_signed_and_no_secret_need_travel() -> None:
+    async with (
+        WebhookReceiver() as receiver,
+        HundredMs(receiver.url, secret=None, hmac_secret="k3y", shape=Shape.SHORT) as sender,
+    ):
+        await sender.send("hls.started.success", beam=BEAM)
+
+    received = receiver.received[0]
+    headers = {name.lower(): value for name, value in dict(received.headers).items()}
+    assert headers["x-100ms-signature"] == hmac.new(b"k3y", received.body, "sha256").hexdigest()
+    assert "x-100ms-secret" not in headers
+    assert received.type == "hls.started"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.hundredms import Beam, build_payload
+from sandbox.hundredms import Beam, Shape, build_payload, disordered, reshaped
 
 SAMPLES = Path(__file__).resolve().parents[3] / "../shared/samples/100ms/payloads"
 STARTED_AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -65,3 +65,25 @@ def test_an_event_without_a_template_names_the_room_and_the_session() -> None:
     payload = build_payload("peer.join.success", beam=BEAM, at=STARTED_AT)
 
     assert sorted(payload["data"]) == ["room_id", "session_id", "session_started_at", "template_id"]
+
+
+def test_short_and_old_shapes_tell_the_same_in_older_words() -> None:
+    started = build_payload("hls.started.success", beam=BEAM, at=STARTED_AT)
+
+    short, old = reshaped(started, Shape.SHORT), reshaped(started, Shape.OLD)
+
+    assert short == started | {"type": "hls.started"}
+    assert (old["version"], old["type"], old["timestamp"]) == ("1.0", "hls.started", 1767323045)
+    assert "beam_id" not in old["data"]
+    assert (old["data"]["url"], old["data"]["max_width"]) == (BEAM.stream_url, "1280")
+    assert reshaped(started, Shape.CURRENT) == started
+
+
+def test_disorder_is_the_same_for_the_same_seed_and_loses_nothing() -> None:
+    kinds = ("hls.started.success", "hls.stopped.success", "hls.failure")
+    payloads = [build_payload(kind, beam=BEAM, at=STARTED_AT, event_id=kind) for kind in kinds]
+
+    first, again = (disordered(payloads, copies=3, seed=4) for _ in range(2))
+
+    assert first == again != tuple(payloads * 3)
+    assert sorted(each["id"] for each in first) == sorted(kinds * 3)
