@@ -1,5 +1,7 @@
 # Needs python3 (3.11 or newer), make and git; `install` says what else it installs. `make` lists the targets.
 PYTHON ?= python3
+# Where the demo runs the product.
+TARGET ?= local
 BIN := .venv/bin
 # A given broker is one virtual host, so one worker has it to itself.
 WORKERS := $(if $(RABBITMQ_URL),1,2)
@@ -10,7 +12,7 @@ COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --
 	--custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-faults check lint types contracts format openapi lock clean
+.PHONY: help install system demo test test-faults test-compose check lint types contracts format openapi lock clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
@@ -27,14 +29,17 @@ system:
 	pathlib.Path(sysconfig.get_path('purelib'), 'tldr.pth').write_text(f'{here}/services\n{here}/libs\n')"
 	@touch $@
 
-demo: install ## Run everything on a demo stream (DEMO_MEDIA, DEMO_SPEED, DEMO_SECONDS, DEMO_REPORT, DEMO_EXIT)
-	$(BIN)/python -m sandbox.demo
+demo: install ## Run everything on a demo stream (TARGET=local|compose, DEMO_MEDIA, DEMO_SPEED, DEMO_SECONDS, DEMO_REPORT, DEMO_EXIT)
+	DEMO_TARGET=$(TARGET) $(BIN)/python -m sandbox.demo
 
-test: install check ## All checks, then all tests but the fault tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests -m "not faults"
+test: install check ## All checks, then all tests but the fault and Compose tests
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests -m "not faults and not compose"
 
 test-faults: install ## Kill, freeze and wipe things while streams run (minutes)
 	$(BIN)/pytest tests/faults -m faults
+
+test-compose: install ## Run the Docker Compose cluster for real: demo, crashes, restarts, replicas (minutes)
+	$(BIN)/pytest tests/compose -m compose
 
 check: lint types contracts ## Lint, types and import contracts
 

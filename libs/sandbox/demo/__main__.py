@@ -1,24 +1,28 @@
-"""`make demo`: starts private servers and the six services, runs the demo stream, tells what came of it."""
+"""`make demo`: brings the product up, runs the demo stream, tells what came of it."""
 
 import asyncio
 import os
 import signal
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from rich.console import Console
 
-from localcluster.cluster import LocalCluster, LocalServers
-from localcluster.environment import Installation
-from localcluster.installation import set_up
-from localcluster.scratch_database import scratch_database
+from localcluster.cluster import LocalServers
+from localcluster.compose import (
+    ComposeCluster,
+    ComposeFailedError,
+    ComposeMissingError,
+    host_address,
+    require_compose,
+)
 from sandbox.demo.customer import Customer
 from sandbox.demo.observer import Observer
 from sandbox.demo.options import OptionInvalid, Options
 from sandbox.demo.report import Report
 from sandbox.demo.screen import show_report
 from sandbox.demo.show import DemoFailed, Show, outside_world
+from sandbox.demo.venue import Venue, compose_venue, private_venue
 from sandbox.origin import HlsOrigin
 from sandbox.receiver import WebhookReceiver
 
@@ -33,48 +37,65 @@ def main() -> int:
         return 2
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
-    console.print("Starting RabbitMQ and PostgreSQL, private to this run …")
     try:
-        with LocalServers() as servers:
-            return asyncio.run(_demo(console, options, servers))
+        return _with_compose(console, options) if options.target == "compose" else _private(console, options)
     except KeyboardInterrupt:
         console.print("Stopped.")
         return 130
 
 
-async def _demo(console: Console, options: Options, servers: LocalServers) -> int:
+def _private(console: Console, options: Options) -> int:
+    console.print("Starting RabbitMQ and PostgreSQL, private to this run …")
+    with LocalServers() as servers:
+        return asyncio.run(_demo_in_private(console, options, servers))
+
+
+def _with_compose(console: Console, options: Options) -> int:
+    try:
+        require_compose()
+        return asyncio.run(_demo_with_compose(console, options, host=host_address()))
+    except (ComposeMissingError, ComposeFailedError) as error:
+        console.print(f"[red]{error}[/red]", soft_wrap=True)
+        return 1
+
+
+async def _demo_in_private(console: Console, options: Options, servers: LocalServers) -> int:
     async with (
         outside_world(options) as (origin, receiver),
-        scratch_database(servers.database_admin_url) as database,
+        private_venue(console, servers, reachable=(origin.url, receiver.url)) as venue,
     ):
-        installation = Installation(
-            rabbitmq_url=servers.rabbitmq_url,
-            database_admin_url=database.admin_url,
-            roles=database.roles,
-            folder=servers.folder,
-            outbound_allow=(_host_port(origin.url), _host_port(receiver.url)),
-        )
-        await set_up(installation)
-        console.print("Starting the six services …")
-        cluster = LocalCluster(installation.environments(), log_folder=servers.folder / "logs")
-        await asyncio.to_thread(cluster.__enter__)
-        try:
-            report = await _run(console, options, installation, origin, receiver)
-            return await _finish(console, options, report, installation)
-        finally:
-            await asyncio.to_thread(cluster.stop)
+        return await _demo(console, options, venue, origin, receiver)
+
+
+async def _demo_with_compose(console: Console, options: Options, *, host: str) -> int:
+    async with (
+        outside_world(options, host=host) as (origin, receiver),
+        compose_venue(console, ComposeCluster(), reachable=(origin.url, receiver.url)) as venue,
+    ):
+        return await _demo(console, options, venue, origin, receiver)
+
+
+async def _demo(
+    console: Console, options: Options, venue: Venue, origin: HlsOrigin, receiver: WebhookReceiver
+) -> int:
+    report = await _run(console, options, venue, origin, receiver)
+    return await _finish(console, options, report, venue)
 
 
 async def _run(
-    console: Console,
-    options: Options,
-    installation: Installation,
-    origin: HlsOrigin,
-    receiver: WebhookReceiver,
+    console: Console, options: Options, venue: Venue, origin: HlsOrigin, receiver: WebhookReceiver
 ) -> Report | None:
-    console.print(f"API at {installation.api_url}/docs, on air: {origin.url}")
-    async with Customer(installation.api_url) as customer, Observer(installation.rabbitmq_url) as observer:
-        show = Show(options, origin, receiver, customer, observer)
+    console.print(f"API at {venue.api_url}/docs, on air: {origin.url}")
+    async with Customer(venue.api_url) as customer, Observer(venue.rabbitmq_url) as observer:
+        show = Show(
+            options,
+            origin,
+            receiver,
+            customer,
+            observer,
+            stream_url=venue.seen(origin.url),
+            webhook_url=venue.seen(receiver.url),
+        )
         try:
             return await show.run(console)
         except (DemoFailed, TimeoutError) as error:
@@ -82,9 +103,7 @@ async def _run(
             return None
 
 
-async def _finish(
-    console: Console, options: Options, report: Report | None, installation: Installation
-) -> int:
+async def _finish(console: Console, options: Options, report: Report | None, venue: Venue) -> int:
     if report is None:
         return 1
     show_report(console, report)
@@ -94,18 +113,16 @@ async def _finish(
     console.print(f"Clips and thumbnails: {folder}")
     for fault in report.faults:
         console.print(f"[red]{fault}[/red]")
-    if not options.exit_at_end:
-        console.print(f"The API stays at {installation.api_url}/docs. Ctrl-C ends everything.")
+    waits = venue.ends_with_us and not options.exit_at_end
+    if waits or not venue.ends_with_us:
+        console.print(f"The API stays at {venue.api_url}/docs. {venue.farewell}", soft_wrap=True)
+    if waits:
         await asyncio.Event().wait()
     return 1 if report.faults else 0
 
 
 def _write(path: Path, report: Report) -> None:
     path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
-
-
-def _host_port(url: str) -> str:
-    return urlsplit(url).netloc
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+TARGETS = ("local", "compose")
 EXCERPT = Path(__file__).resolve().parents[1] / "media" / "arena_excerpt.mp4"
 
 
@@ -13,8 +14,12 @@ class OptionInvalid(ValueError):
 
 @dataclass(frozen=True)
 class Options:
-    """`seconds` is None for the whole file; `speed` 1 is real time; `exit_at_end` ends with the stream."""
+    """`seconds` is None for the whole file; `speed` 1 is real time; `exit_at_end` ends with the stream.
 
+    `target` is where the product runs: servers and processes private to the demo, or Docker Compose.
+    """
+
+    target: str = "local"
     media: Path = EXCERPT
     speed: float = 1.0
     seconds: float | None = None
@@ -30,6 +35,7 @@ class Options:
             raise OptionInvalid(f"DEMO_MEDIA: there is no file {media}")
         report = environment.get("DEMO_REPORT")
         return cls(
+            target=_target(environment),
             media=media,
             speed=_positive(environment, "DEMO_SPEED") or 1.0,
             seconds=_positive(environment, "DEMO_SECONDS"),
@@ -37,6 +43,13 @@ class Options:
             exit_at_end=environment.get("DEMO_EXIT", "") not in ("", "0", "false", "no"),
             output=Path(environment.get("DEMO_OUTPUT") or "demo-output"),
         )
+
+
+def _target(environment: Mapping[str, str]) -> str:
+    target = environment.get("DEMO_TARGET") or "local"
+    if target not in TARGETS:
+        raise OptionInvalid(f"DEMO_TARGET: {target!r} is none of {', '.join(TARGETS)}")
+    return target
 
 
 def _positive(environment: Mapping[str, str], name: str) -> float | None:

@@ -44,13 +44,15 @@ class DemoFailed(Exception):
 
 @dataclass
 class Show:
-    """What one run of the demo works with."""
+    """What one run of the demo works with; the two URLs are those by which the product reaches us."""
 
     options: Options
     origin: HlsOrigin
     receiver: WebhookReceiver
     customer: Customer
     observer: Observer
+    stream_url: str
+    webhook_url: str
     posted_at: datetime | None = None
     latest: deque[str] = field(default_factory=lambda: deque(maxlen=LATEST_LINES))
     stream: dict[str, Any] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Show:
         """Raises DemoFailed when the stream reaches no terminal state in time."""
         sender = await self._set_up()
         async with sender:
-            beam = Beam(stream_url=self.origin.url, started_at=datetime.now(UTC))
+            beam = Beam(stream_url=self.stream_url, started_at=datetime.now(UTC))
             self.origin.go_live()
             self.posted_at = datetime.now(UTC)
             await self._post(sender, "hls.started.success", beam)
@@ -77,7 +79,7 @@ class Show:
             password=secrets.token_urlsafe(18),
             company_name="Demo Sports",
         )
-        self.receiver.secrets[:] = [await self.customer.add_webhook(self.receiver.url)]
+        self.receiver.secrets[:] = [await self.customer.add_webhook(self.webhook_url)]
         secret = secrets.token_urlsafe(24)
         url = await self.customer.connect_100ms(secret=secret, secret_header=SECRET_HEADER)
         return HundredMs(url, secret=secret, secret_header=SECRET_HEADER)
@@ -181,12 +183,14 @@ def _line(one: Received) -> str:
 
 
 @asynccontextmanager
-async def outside_world(options: Options) -> AsyncIterator[tuple[HlsOrigin, WebhookReceiver]]:
-    """The stream's origin, not yet on air, and the customer's webhook receiver."""
+async def outside_world(
+    options: Options, *, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[HlsOrigin, WebhookReceiver]]:
+    """The stream's origin, not yet on air, and the customer's webhook receiver, both on this address of ours."""
     async with (
         HlsOrigin(
-            options.media, speed=options.speed, duration_s=options.seconds, initial_segments=1
+            options.media, speed=options.speed, duration_s=options.seconds, initial_segments=1, host=host
         ) as origin,
-        WebhookReceiver() as receiver,
+        WebhookReceiver(host=host) as receiver,
     ):
         yield origin, receiver
