@@ -1,17 +1,24 @@
 """How a webhook's headers open a connection."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from gateway.domain.hundredms_connection import (
+    Checks,
     Connection,
+    Fault,
+    Webhook,
+    check_checks,
     check_secret,
     check_secret_header,
     connection_of,
+    fault_of,
     presented_hashes,
     secret_hash,
 )
+from gateway.domain.hundredms_signature import signature_of
 from gateway.domain.refusals import Unacceptable
 from shared.ids import ConnectionId, OrganizationId
 
@@ -62,7 +69,9 @@ def test_a_secret_that_a_header_would_change_is_refused(secret: str) -> None:
         check_secret(secret)
 
 
-@pytest.mark.parametrize("name", ["Host", "content-length", "Content-Type", "TE", "X-Forwarded-For"])
+@pytest.mark.parametrize(
+    "name", ["Host", "content-length", "Content-Type", "TE", "X-Forwarded-For", "X-100ms-Signature"]
+)
 def test_a_header_that_http_itself_uses_carries_no_secret(name: str) -> None:
     with pytest.raises(Unacceptable) as refusal:
         check_secret_header(name)
@@ -72,3 +81,57 @@ def test_a_header_that_http_itself_uses_carries_no_secret(name: str) -> None:
 @pytest.mark.parametrize("name", ["X-TLDR-Secret", "X-100ms-Secret", "Authorization"])
 def test_a_header_that_arrives_as_it_was_sent_may_carry_the_secret(name: str) -> None:
     check_secret_header(name)
+
+
+BODY, KEY = b"{}", "hmac-key"
+RIGHT = {"X-TLDR-Secret": SECRET, "X-100ms-Signature": signature_of(BODY, secret=KEY)}
+
+
+def _webhook(headers: dict[str, str], peer: str = "10.0.0.1") -> Webhook:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return Webhook(connection_id=ConnectionId("con_1"), headers=headers, body=BODY, peer=peer, received_at=at)
+
+
+@pytest.mark.parametrize(
+    ("checks", "missing", "peer", "fault"),
+    [
+        (Checks(), "", "8.8.8.8", None),
+        (Checks(), "X-100ms-Signature", "8.8.8.8", None),
+        (Checks(), "X-TLDR-Secret", "8.8.8.8", Fault.SECRET),
+        (Checks(secret=False, signature=True), "X-TLDR-Secret", "8.8.8.8", None),
+        (Checks(secret=False, signature=True), "X-100ms-Signature", "8.8.8.8", Fault.SIGNATURE),
+        (Checks(signature=True), "X-100ms-Signature", "8.8.8.8", Fault.SIGNATURE),
+        (Checks(signature=True), "X-TLDR-Secret", "8.8.8.8", Fault.SECRET),
+        (Checks(network=True), "", "8.8.8.8", Fault.NETWORK),
+        (Checks(network=True), "", "10.0.0.1", None),
+        (Checks(network=True), "X-TLDR-Secret", "8.8.8.8", Fault.SECRET),
+        (Checks(secret=False, network=True), "", "10.0.0.1", Fault.UNKNOWN),
+    ],
+)
+def test_each_check_counts_where_it_is_on_and_the_address_comes_last(
+    checks: Checks, missing: str, peer: str, fault: Fault | None
+) -> None:
+    connection = _connection(checks=checks, networks=("10.0.0.0/8",))
+    headers = {name: value for name, value in RIGHT.items() if name != missing}
+
+    assert fault_of(connection, _webhook(headers, peer), hmac_secrets=(KEY,)) is fault
+
+
+def test_a_connection_that_is_not_alive_is_not_there() -> None:
+    assert fault_of(_connection(live=False), _webhook(RIGHT), hmac_secrets=()) is Fault.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("checks", "networks", "field"),
+    [
+        (Checks(secret=False), (), "checks"),
+        (Checks(secret=False, network=True), ("10.0.0.0/8",), "checks"),
+        (Checks(network=True), (), "networks"),
+    ],
+)
+def test_checks_that_let_everybody_in_or_nobody_are_refused(
+    checks: Checks, networks: tuple[str, ...], field: str
+) -> None:
+    with pytest.raises(Unacceptable) as refusal:
+        check_checks(checks, networks=networks)
+    assert refusal.value.field == field
