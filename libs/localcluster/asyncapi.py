@@ -45,6 +45,7 @@ PROPERTIES: Mapping[str, str] = {
     "content_type": f"`{CONTENT_TYPE}`, in UTF-8.",
     "delivery_mode": "2: persistent.",
     "timestamp": "When the message was published; `occurred_at` tells when the event happened.",
+    "app_id": "`faststream`, the library that publishes; it may change.",
     "correlation_id": "New for each publication, and of no use: correlate by ids and by `traceparent`.",
 }
 

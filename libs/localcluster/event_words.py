@@ -4,16 +4,24 @@ A description that stands at the field itself in `shared/events.py` goes before 
 """
 
 from collections.abc import Mapping
-from enum import Enum
+from enum import Enum, StrEnum
 from types import MappingProxyType
 from typing import get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ingest.domain.actions import EndCause, LossCause
 from shared.events import MediaTime
 
 _OF_EVERY_MEDIA_TIME = get_args(MediaTime)[1].description
+
+_WHY = "Why, as a word that programs can compare"
+
+
+def _values(words: type[StrEnum]) -> str:
+    return ", ".join(f"`{word}`" for word in words)
+
 
 ABOUT: Mapping[str, str] = MappingProxyType(
     {
@@ -92,7 +100,9 @@ MEANINGS: Mapping[str, str] = MappingProxyType(
         "sealed_headers": "Headers for the source as ciphertext, which only our services can open.",
         "external_id": "The customer's own name for the stream, or that of its 100ms session.",
         # why
-        "cause": "Why, as a word that programs can compare.",
+        "cause": f"{_WHY}.",
+        "SegmentMissed.cause": f"{_WHY}: {_values(LossCause)}.",
+        "StreamEnded.cause": f"{_WHY}: {_values(EndCause)}.",
         "reason": "Why, for people.",
         "CandidateScored.reason": "Why the provider thinks that the moment matters.",
         "HighlightEvent.reason": "Why the moment was kept.",

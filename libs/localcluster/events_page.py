@@ -16,6 +16,7 @@ Document = Mapping[str, Any]
 
 GENERATED = "<!-- Generated from the code by `make openapi`. Change the code, not this file. -->"
 COMMON = ("event_id", "organization_id", "stream_id", "occurred_at", "lane")
+_MANY: Mapping[str, str] = {"integer": "integers", "number": "numbers"}
 _VOID = frozenset({"meta", "link"})
 _CODE = re.compile(r"`([^`]+)`")
 _JSON = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(-?\d[\d.eE+-]*|true|false|null)')
@@ -298,7 +299,7 @@ def _type(schema: Document) -> list[Content]:
 
 def _plain_type(schema: Document) -> list[Content]:
     if schema["type"] == "array":
-        return ["list of ", *_type(schema["items"])]
+        return ["list of ", _MANY.get(schema["items"].get("type"), _type(schema["items"]))]
     if schema["type"] == "object":
         return ["map of text to ", *_type(schema["additionalProperties"])]
     words = {"string": "text", "uuid": "UUID", "date-time": "time"}

@@ -12,12 +12,14 @@ from urllib.parse import urlsplit, urlunsplit
 import aio_pika
 import pytest
 from aiormq.exceptions import ChannelAccessRefused
+from jsonschema import Draft7Validator
 
+from localcluster.asyncapi import CONTENT_TYPE, PROPERTIES, asyncapi, public_events
 from localcluster.binaries import locate
 from shared import topology
 from shared.broker import Publisher, publish_broker
 from shared.contract import INTERNAL_EXCHANGE, PUBLIC_EXCHANGE, queue_name
-from shared.events import ClipReady, Event, Lane
+from shared.events import ClipReady, Event, HighlightConfirmed, Lane
 from shared.ids import OrganizationId, StreamId
 from shared.ids import event_id as id_of
 from shared.outbox import Outgoing
@@ -31,6 +33,11 @@ pytestmark = pytest.mark.xdist_group("example-consumers")
 GUIDE = REPOSITORY / "docs" / "consumers.md"
 USER = "acme"
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+DOCUMENT = asyncapi(public_events())
+BASIC_PROPERTIES = {
+    "content_type", "content_encoding", "delivery_mode", "priority", "correlation_id", "reply_to",
+    "expiration", "message_id", "timestamp", "type", "user_id", "app_id", "cluster_id",
+}  # fmt: skip
 COMMANDS = {"python": python_command, "node": node_command}
 
 
@@ -259,3 +266,26 @@ async def test_the_documented_user_is_refused_to(
 async def test_the_documented_user_may_bind_what_the_pattern_allows(user_url: str) -> None:
     async with await aio_pika.connect(user_url) as connection:
         await bind(await connection.channel(), PUBLIC_EXCHANGE, "highlight.confirmed.#")
+
+
+# -- what the document says of a message -------------------------------------------------------------
+
+
+async def test_a_message_has_exactly_the_properties_that_the_document_names(
+    queues: str, publish: Publish
+) -> None:
+    event = highlight_confirmed()
+    async with await aio_pika.connect(queues) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(PUBLIC_EXCHANGE, "highlight.confirmed.#")
+        await publish(event)
+        message = await queue.get(timeout=5)
+
+    properties = {name: value for name, value in message.info().items() if name in BASIC_PROPERTIES}
+    assert set(PROPERTIES) == {name for name, value in properties.items() if value}
+    assert (str(event.event_id), event.name) == (message.message_id, message.type)
+    assert (CONTENT_TYPE, 2) == (message.content_type, message.delivery_mode)
+    assert {"traceparent": TRACEPARENT} == message.headers
+    assert Draft7Validator(DOCUMENT["components"]["schemas"]["Headers"]).is_valid(message.headers)
+    assert event == HighlightConfirmed.model_validate_json(message.body)
