@@ -30,6 +30,7 @@ class LiveWindow:
 
     `window` counts segments at real time; above it the window grows with `speed`, so that it covers the
     same wall time. `head_start_us` of the media is already published at the moment of going live.
+    `init_uri` is the init section of fMP4, and empty for MPEG-TS.
     """
 
     segments: tuple[LiveSegment, ...]
@@ -38,6 +39,7 @@ class LiveWindow:
     head_start_us: int = 0
     endlist: bool = True
     program_date_time: bool = True
+    init_uri: str = ""
 
     def __post_init__(self) -> None:
         if not self.segments:
@@ -101,6 +103,8 @@ class LiveWindow:
             f"#EXT-X-TARGETDURATION:{self.target_duration_s}",
             f"#EXT-X-MEDIA-SEQUENCE:{listed.start}",
         ]
+        if self.init_uri:
+            lines.append(f'#EXT-X-MAP:URI="{self.init_uri}"')
         for index in listed:
             lines += self._entry(self.segments[index], went_live_at=went_live_at)
         if self.endlist and self.ended(elapsed_s):

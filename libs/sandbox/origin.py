@@ -20,7 +20,7 @@ from aiohttp import web
 from localcluster.children import scratch_folder
 from sandbox.http_server import Clock, HttpServer, utc_now
 from sandbox.live_window import LiveWindow, Variant, master_playlist
-from sandbox.segmenter import SegmentedMedia, segment_media
+from sandbox.segmenter import Container, SegmentedMedia, segment_media
 
 FaultOutcome = web.StreamResponse | Awaitable[web.StreamResponse | None] | None
 Fault = Callable[[web.Request], FaultOutcome]
@@ -109,6 +109,7 @@ class HlsOrigin(RecordingOrigin):
         program_date_time: bool = True,
         master: bool = True,
         endlist: bool = True,
+        container: Container = "mpegts",
         host: str = "127.0.0.1",
         port: int = 0,
         clock: Clock = utc_now,
@@ -120,6 +121,7 @@ class HlsOrigin(RecordingOrigin):
         self._sources = (media, *renditions)
         self._name = name
         self._segment_s = segment_s
+        self._container = container
         self._duration_s = duration_s
         self._master = master
         self._initial_segments = initial_segments
@@ -213,6 +215,8 @@ class HlsOrigin(RecordingOrigin):
 
     def _segment(self, rendition: int, *, uri: str) -> web.StreamResponse:
         window = self.windows[rendition]
+        if uri == window.init_uri:
+            return _file(self._media[rendition].folder / uri)
         index = next((i for i, segment in enumerate(window.segments) if segment.uri == uri), -1)
         if not window.fetchable(index, elapsed_s=self.elapsed_s):
             raise web.HTTPNotFound
@@ -239,13 +243,17 @@ class HlsOrigin(RecordingOrigin):
             folder=Path(folder),
             segment_s=self._segment_s,
             duration_s=self._duration_s,
+            container=self._container,
         )
 
     def _make_windows(self) -> tuple[LiveWindow, ...]:
         """Return one window per rendition, all with the same head start: dates must agree among them."""
         initial = self._media[0].segments[: self._initial_segments]
         head_start_us = initial[-1].end_us if initial else 0
-        return tuple(self._make_window(media.segments, head_start_us=head_start_us) for media in self._media)
+        return tuple(
+            self._make_window(media.segments, head_start_us=head_start_us, init_uri=media.init_uri)
+            for media in self._media
+        )
 
     def _note_end(self) -> None:
         if all(window.ended(self.elapsed_s) for window in self.windows):
@@ -300,6 +308,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--media", type=Path, required=True, help="media file, or a VOD playlist (.m3u8)")
     parser.add_argument("--speed", type=float, default=1.0, help="1 is real time")
     parser.add_argument("--window", type=int, default=5, help="segments in the playlist at real time")
+    parser.add_argument("--fmp4", action="store_true", help="fragmented MP4 (CMAF) in place of MPEG-TS")
     parser.add_argument("--seconds", type=float, default=None, help="end after that much media")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
@@ -311,7 +320,12 @@ def _from_arguments(options: argparse.Namespace) -> HlsOrigin | VodOrigin:
     if options.media.suffix == ".m3u8":
         return VodOrigin(options.media.parent, playlist=options.media.name, **where)
     return HlsOrigin(
-        options.media, speed=options.speed, window=options.window, duration_s=options.seconds, **where
+        options.media,
+        speed=options.speed,
+        window=options.window,
+        duration_s=options.seconds,
+        container="fmp4" if options.fmp4 else "mpegts",
+        **where,
     )
 
 

@@ -1,4 +1,4 @@
-"""Cuts a media file into MPEG-TS segments at key frames with FFmpeg, and reads their exact durations.
+"""Cuts a media file into MPEG-TS or fMP4 segments at key frames with FFmpeg, and reads their exact durations.
 
 Streams that HLS players expect (H.264, AAC) are copied; anything else is encoded once.
 """
@@ -9,10 +9,13 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sandbox.live_window import US_PER_S, LiveSegment
 
+Container = Literal["mpegts", "fmp4"]
+INIT_NAME = "init.mp4"
+SUFFIXES: dict[Container, str] = {"mpegts": "ts", "fmp4": "m4s"}
 CUT_MARGIN_S = 20  # read so much more, for FFmpeg drops frames at a cut that is no key frame
 
 
@@ -22,13 +25,14 @@ class MediaToolError(Exception):
 
 @dataclass(frozen=True)
 class SegmentedMedia:
-    """A media file cut into segments that lie in `folder` under their `uri`."""
+    """A media file cut into segments that lie in `folder` under their `uri`; `init_uri` is empty but for fMP4."""
 
     folder: Path
     segments: tuple[LiveSegment, ...]
     width: int
     height: int
     frame_rate: float
+    init_uri: str = ""
 
     @property
     def peak_bps(self) -> int:
@@ -68,9 +72,14 @@ async def run_media_tool(*arguments: str) -> bytes:
 
 
 async def segment_media(
-    media: Path, *, folder: Path, segment_s: float = 2.0, duration_s: float | None = None
+    media: Path,
+    *,
+    folder: Path,
+    segment_s: float = 2.0,
+    duration_s: float | None = None,
+    container: Container = "mpegts",
 ) -> SegmentedMedia:
-    """Cut `media` into the existing `folder`, aiming at `segment_s` per segment.
+    """Cut `media` into the existing `folder`, aiming at `segment_s` per segment; the list lies in `segments.m3u8`.
 
     With `duration_s`, the segment in which it ends is the last; no segment is shortened.
     Raises MediaToolError if the file has no video or cannot be read.
@@ -82,7 +91,12 @@ async def segment_media(
         *(("-t", f"{duration_s + CUT_MARGIN_S}") if duration_s is not None else ()),
         *_codec_options(streams, segment_s=segment_s),
         *("-f", "hls", "-hls_time", f"{segment_s}", "-hls_playlist_type", "vod"),
-        *("-hls_segment_filename", str(folder / "%06d.ts"), str(folder / "segments.m3u8")),
+        *("-hls_segment_type", container, "-hls_fmp4_init_filename", INIT_NAME),
+        *(
+            "-hls_segment_filename",
+            str(folder / f"%06d.{SUFFIXES[container]}"),
+            str(folder / "segments.m3u8"),
+        ),
     )
     segments = parse_segments((folder / "segments.m3u8").read_text())
     end_us = math.inf if duration_s is None else duration_s * US_PER_S
@@ -92,6 +106,7 @@ async def segment_media(
         width=video["width"],
         height=video["height"],
         frame_rate=float(Fraction(video["r_frame_rate"])),
+        init_uri=INIT_NAME if container == "fmp4" else "",
     )
 
 

@@ -194,6 +194,27 @@ async def test_other_codecs_are_encoded_for_hls(
     assert durations_us == [2_000_000, 2_000_000]
 
 
+async def test_the_same_film_can_be_had_as_fragmented_mp4(
+    film: Path, http: aiohttp.ClientSession, clock: FakeClock, tmp_path: Path
+) -> None:
+    async with (
+        HlsOrigin(film, initial_segments=2, container="fmp4", clock=clock) as origin,
+        HlsOrigin(film, clock=clock) as plain,
+    ):
+        origin.go_live()
+        _, playlist = await get(http, media_url(origin))
+        names = re.findall(rb'URI="(.+)"', playlist) + [name.encode() for name in listed(playlist)]
+        parts = [await get(http, media_url(origin, name.decode())) for name in names]
+        durations = [[one.duration_us for one in each.window.segments] for each in (origin, plain)]
+
+    assert [b"init.mp4", b"000000.m4s", b"000001.m4s"] == names
+    assert playlist.index(b"EXT-X-MAP") < playlist.index(b"EXTINF")
+    assert durations[0] == durations[1]
+    joined = tmp_path / "joined.mp4"
+    joined.write_bytes(b"".join(body for _, body in parts))
+    assert list(range(100)) == [number for _, number in read_frame_numbers(joined)]
+
+
 async def test_a_file_that_is_no_media_is_refused(tmp_path: Path) -> None:
     text = tmp_path / "notes.txt"
     text.write_text("no film")

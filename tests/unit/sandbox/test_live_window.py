@@ -147,6 +147,14 @@ def test_without_endlist_and_dates_the_playlist_only_stops_growing() -> None:
     assert window.ended(60.0)
 
 
+def test_fragmented_mp4_names_its_init_section_before_the_first_segment() -> None:
+    window = LiveWindow(segments=segments(2.0, 2.0), init_uri="init.mp4", program_date_time=False)
+
+    lines = window.playlist(60.0, went_live_at=WENT_LIVE_AT).splitlines()
+
+    assert lines[5:7] == ['#EXT-X-MAP:URI="init.mp4"', "#EXTINF:2.000000,"]
+
+
 def test_nonsense_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one segment"):
         LiveWindow(segments=())
