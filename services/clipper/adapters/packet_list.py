@@ -11,7 +11,11 @@ _PACKET = re.compile(r"^0, *-?\d+, *(-?\d+), *(\d+),", re.MULTILINE)
 
 
 def parse_packet_list(listing: str) -> FrameTable:
-    """Raises MediaRejected when the listing names no packet with a time."""
+    """The times of the pictures that can be decoded.
+
+    Pictures that are shown before the key frame at the head of the listing need a segment that is not there.
+    Raises MediaRejected when the listing names no packet with a time.
+    """
     tick = _TICK.search(listing)
     packets = [(int(pts), int(duration)) for pts, duration in _PACKET.findall(listing)]
     if tick is None or not packets:
@@ -19,8 +23,8 @@ def parse_packet_list(listing: str) -> FrameTable:
     ordered = sorted(packets)
     return FrameTable(
         tick_s=Fraction(int(tick[1]), int(tick[2])),
-        first_pts=packets[0][0],
-        pts=tuple(pts for pts, _ in ordered),
+        first_pts=ordered[0][0],
+        pts=tuple(pts for pts, _ in ordered if pts >= packets[0][0]),
         last_duration=ordered[-1][1] or _usual_step(ordered),
     )
 

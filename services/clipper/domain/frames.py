@@ -21,10 +21,10 @@ class NoFrames(PermanentError):
 
 @dataclass(frozen=True, slots=True)
 class FrameTable:
-    """Presentation times of all pictures of a run in ticks of `tick_s` seconds, as decoders will see them.
+    """Presentation times of a run's pictures in ticks of `tick_s` seconds, as decoders will see them.
 
-    `first_pts` is that of the first picture in the file, to which the run's origin on the stream's clock belongs.
-    `pts` ascends. `last_duration` is how long the last picture stands.
+    `first_pts` is the earliest in the file, also of a picture that cannot be decoded (open GOP): the run's origin on
+    the stream's clock belongs to it. `pts` ascends. `last_duration` is how long the last picture stands.
     """
 
     tick_s: Fraction

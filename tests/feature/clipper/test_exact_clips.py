@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +12,10 @@ import pytest
 
 from clipper.adapters.cutter import FfmpegCutter
 from clipper.workflow import CutClip, Editor
+from ingest.domain.media_body import examine
+from ingest.domain.timeline import MeasuredSegment, Timeline, place_segment
 from sandbox.film import make_film, read_click_times_s, read_frame_numbers, sync_error_s
+from sandbox.segmenter import INIT_NAME, SUFFIXES, Container
 from shared.events import ClipReady, HighlightConfirmed, SegmentRef
 from shared.ids import HighlightId, OrganizationId, StreamId
 from shared.media_runner import MediaRunner, OutputInvalid, detect_sandbox
@@ -87,64 +90,87 @@ async def bench(tmp_path: Path) -> Bench:
     return Bench(editor, store, cutter)
 
 
+CONTAINERS: tuple[Container, ...] = ("mpegts", "fmp4")
+
+
 async def archive(
-    store: FolderObjectStore, film: Path, folder: Path, *options: str, epoch: int = 0, offset_s: float = 0
+    store: FolderObjectStore,
+    film: Path,
+    folder: Path,
+    *options: str,
+    container: Container = "mpegts",
+    epoch: int = 0,
+    offset_s: float = 0,
 ) -> tuple[SegmentRef, ...]:
-    """The film as TS segments of 2 s in the store; `offset_s` shifts the timestamps inside the media."""
+    """The film in segments of 2 s, placed by their own clock as ingest does; `offset_s` shifts that clock."""
     folder.mkdir()
+    suffix = SUFFIXES[container]
     subprocess.run(
         [
-            *(
-                "ffmpeg",
-                "-v",
-                "error",
-                "-i",
-                str(film),
-                *options,
-                "-f",
-                "segment",
-                "-segment_format",
-                "mpegts",
-            ),
-            *("-segment_time", f"{SEGMENT_S}", "-output_ts_offset", f"{offset_s}", str(folder / "%03d.ts")),
+            *("ffmpeg", "-v", "error", "-i", str(film), *options, "-output_ts_offset", f"{offset_s}"),
+            *("-f", "hls", "-hls_time", f"{SEGMENT_S}", "-hls_playlist_type", "vod"),
+            *("-hls_segment_type", container, "-hls_fmp4_init_filename", INIT_NAME),
+            *("-hls_segment_filename", str(folder / f"%03d.{suffix}"), str(folder / "list.m3u8")),
         ],
         check=True,
     )
-    files = sorted(folder.glob("*.ts"))
+    files = sorted(folder.glob(f"*.{suffix}"))
     assert len(files) == FILM_S // SEGMENT_S
-    refs = []
+    init = (folder / INIT_NAME).read_bytes() if container == "fmp4" else None
+    init_key = f"archive/{epoch}/init.mp4" if init else None
+    if init_key and init:
+        await store.put(init_key, init)
+    return tuple([each async for each in _placed(store, files, init=init, init_key=init_key, epoch=epoch)])
+
+
+async def _placed(
+    store: FolderObjectStore, files: Sequence[Path], *, init: bytes | None, init_key: str | None, epoch: int
+) -> AsyncIterator[SegmentRef]:
+    timeline = Timeline(position_us=epoch * FILM_S * 1_000_000, segment_count=epoch)
     for at, path in enumerate(files):
-        stored = await store.put_file(f"archive/{epoch}/{at}.ts", path)
-        refs.append(
-            SegmentRef(
-                key=stored.key,
-                epoch=epoch,
-                sequence=at,
-                start_us=(epoch * FILM_S + at * SEGMENT_S) * 1_000_000,
-                duration_us=SEGMENT_S * 1_000_000,
-                size_bytes=stored.size_bytes,
-                sha256=stored.sha256,
-                discontinuity=epoch > 0 and at == 0,
-            )
+        stored = await store.put_file(f"archive/{epoch}/{path.name}", path)
+        listed_us = SEGMENT_S * 1_000_000
+        media = examine(path.read_bytes(), listed_us=listed_us, init=init)
+        measured = MeasuredSegment(listed_us=listed_us, probed_us=media.duration_us, pts_us=media.pts_us)
+        placed, timeline = place_segment(timeline, segment=measured)
+        yield SegmentRef(
+            key=stored.key,
+            epoch=epoch,
+            sequence=at,
+            start_us=placed.start_us,
+            duration_us=placed.duration_us,
+            size_bytes=stored.size_bytes,
+            sha256=stored.sha256,
+            container=media.container,
+            init_key=init_key,
+            discontinuity=epoch > 0 and at == 0,
         )
-    return tuple(refs)
 
 
 @pytest.mark.parametrize(
-    ("from_s", "to_s", "first", "last"),
+    ("container", "from_s", "to_s", "first", "last"),
     [
-        (0, 3, 0, 74),
-        (3.4, 8.6, 85, 214),
-        (4, 6, 100, 149),
-        (4.96, 9.04, 124, 225),
-        (5.01, 7.99, 126, 199),
-        (9, 12, 225, 299),
+        ("mpegts", 0, 3, 0, 74),
+        ("mpegts", 3.4, 8.6, 85, 214),
+        ("mpegts", 4, 6, 100, 149),
+        ("mpegts", 4.96, 9.04, 124, 225),
+        ("mpegts", 5.01, 7.99, 126, 199),
+        ("mpegts", 9, 12, 225, 299),
+        ("fmp4", 0, 3, 0, 74),
+        ("fmp4", 5.01, 8.6, 126, 214),
     ],
 )
 async def test_a_clip_begins_and_ends_on_the_exact_frame_and_its_sound_keeps_time(
-    bench: Bench, film: Path, tmp_path: Path, from_s: float, to_s: float, first: int, last: int
+    bench: Bench,
+    film: Path,
+    tmp_path: Path,
+    container: Container,
+    from_s: float,
+    to_s: float,
+    first: int,
+    last: int,
 ) -> None:
-    refs = await archive(bench.store, film, tmp_path / "segments", *COPY)
+    refs = await archive(bench.store, film, tmp_path / "segments", *COPY, container=container)
 
     ready, clip = await bench.clip(refs, from_s=from_s, to_s=to_s)
 
@@ -156,11 +182,17 @@ async def test_a_clip_begins_and_ends_on_the_exact_frame_and_its_sound_keeps_tim
     assert ready.duration_us == (last + 1 - first) * 1_000_000 // FPS
 
 
-@pytest.mark.parametrize("offset_s", [50_000, 95_437], ids=["late", "across the wrap of 33 bits"])
+@pytest.mark.parametrize(
+    ("container", "offset_s"),
+    [("mpegts", 50_000), ("mpegts", 95_437), ("fmp4", 400_000)],
+    ids=["late", "across the wrap of 33 bits", "beyond 32 bits"],
+)
 async def test_timestamps_inside_the_media_may_start_anywhere(
-    bench: Bench, film: Path, tmp_path: Path, offset_s: float
+    bench: Bench, film: Path, tmp_path: Path, container: Container, offset_s: float
 ) -> None:
-    refs = await archive(bench.store, film, tmp_path / "segments", *COPY, offset_s=offset_s)
+    refs = await archive(
+        bench.store, film, tmp_path / "segments", *COPY, container=container, offset_s=offset_s
+    )
 
     _, clip = await bench.clip(refs, from_s=3, to_s=11)
 
@@ -174,17 +206,21 @@ async def test_open_groups_of_pictures_are_decoded_from_the_segment_before(
     x264 = "keyint=50:min-keyint=50:scenecut=0:open-gop=1:bframes=3:repeat-headers=1"
     options = ("-c:v", "libx264", "-x264-params", x264, "-c:a", "copy")
     refs = await archive(bench.store, film, tmp_path / "segments", *options)
+    assert refs[2].start_us < 4_000_000  # the pictures that lead the key frame
 
     _, clip = await bench.clip(refs, from_s=4, to_s=7)
 
     assert [number for _, number in read_frame_numbers(clip)] == list(range(100, 175))
 
 
+@pytest.mark.parametrize("container", CONTAINERS)
 async def test_a_clip_across_a_discontinuity_joins_both_sides_exactly(
-    bench: Bench, film: Path, tmp_path: Path
+    bench: Bench, film: Path, tmp_path: Path, container: Container
 ) -> None:
-    before = await archive(bench.store, film, tmp_path / "a", *COPY)
-    after = await archive(bench.store, film, tmp_path / "b", *COPY, epoch=1, offset_s=777)
+    before = await archive(bench.store, film, tmp_path / "a", *COPY, container=container)
+    after = await archive(
+        bench.store, film, tmp_path / "b", *COPY, container=container, epoch=1, offset_s=777
+    )
 
     ready, clip = await bench.clip((*before, *after), from_s=10, to_s=14)
 

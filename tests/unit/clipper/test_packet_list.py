@@ -21,13 +21,22 @@ LISTING = """#extradata 0:       36, 0xb7f90aef
 """
 
 
-def test_times_are_sorted_and_the_first_packet_is_remembered() -> None:
+def test_times_are_sorted_and_the_earliest_is_remembered() -> None:
     table = parse_packet_list(LISTING)
 
     assert table.tick_s == Fraction(1, 90_000)
     assert table.first_pts == 3600
     assert table.pts == (3600, 7200, 10800, 14400)
     assert table.last_duration == 3600
+
+
+def test_leading_pictures_of_an_open_group_count_for_the_clock_and_are_not_shown() -> None:
+    listing = LISTING.replace("0,          0,      14400,", "0,          0,          0,")
+
+    table = parse_packet_list(listing)
+
+    assert table.first_pts == 0
+    assert table.pts == (3600, 7200, 10800)
 
 
 def test_a_last_frame_without_duration_stands_as_long_as_the_step_before_it() -> None:
