@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 from google.genai import types
 
-from analyzer.adapters.clip import Clip, ClipMaker
+from analyzer.adapters.clip import Clip
 from analyzer.adapters.gemini_api import OPERATOR_PAUSE_S, PROVIDER, Errand, GeminiApi, Reply, Turn
 from analyzer.domain.analysis import Analysis, Moment
 from analyzer.domain.gemini.answer import AnswerUnreadable, Reading, read_answer
@@ -41,6 +41,12 @@ log = structlog.get_logger()
 MOMENTS_MAX = 8
 """Windows last 30 s at most; what names more moments than this is no choice."""
 _EARLIER_CHARS_MAX = 4000
+
+
+class Clips(Protocol):
+    async def make(self, window: MediaWindow, *, include_audio: bool) -> Clip:
+        """As `ClipMaker`."""
+        ...
 
 
 class SnapPoints(Protocol):
@@ -80,7 +86,7 @@ class GeminiProvider:
 
     name = PROVIDER
 
-    def __init__(self, api: GeminiApi, *, clips: ClipMaker, edges: SnapPoints, budget_s: float) -> None:
+    def __init__(self, api: GeminiApi, *, clips: Clips, edges: SnapPoints, budget_s: float) -> None:
         """`edges` measures locally what a model cannot tell to the frame; `budget_s` bounds a whole window."""
         self._api = api
         self._clips = clips

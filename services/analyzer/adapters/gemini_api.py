@@ -242,6 +242,7 @@ class GeminiApi:
             if resolution
             else None,
             automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+            automatic_continuation=False,  # the SDK would go on asking, and paying, without a bound
         )
 
     async def _asked(
@@ -297,8 +298,8 @@ class GeminiApi:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             metrics.model_calls.labels(PROVIDER, "unreachable").inc()
             raise ProviderUnavailable(f"Gemini cannot be reached: {type(error).__name__}") from None
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            # What the SDK raises on bodies that are no JSON, or JSON of another shape.
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            # What the SDK raises on bodies that are no JSON, or JSON of another shape or depth.
             metrics.model_calls.labels(PROVIDER, "unreadable").inc()
             raise AnswerInvalid(f"Gemini's answer cannot be read: {type(error).__name__}") from None
         metrics.model_calls.labels(PROVIDER, "answered").inc()
