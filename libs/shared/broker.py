@@ -12,6 +12,7 @@ import structlog
 from aio_pika.abc import HeadersType
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError, DeliveryError
 from aiormq.exceptions import AMQPError as WireError
+from faststream.exceptions import IncorrectState
 from faststream.rabbit import Channel, RabbitBroker
 
 from shared import topology, trace
@@ -24,6 +25,8 @@ log = structlog.get_logger()
 HEARTBEAT_S = 5
 RECONNECT_S = 1.0
 PUBLISH_TIMEOUT_S = 5.0
+# FastStream's own word, IncorrectState, is for a broker that was never reached since the start.
+_AWAY = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError, IncorrectState)
 
 
 class BrokerUnavailable(RetryableError):
@@ -113,5 +116,5 @@ def _refusals(what: str) -> Iterator[None]:
         yield
     except (DeliveryError, UnknownEvent) as error:
         raise EventRefused(f"{what}: {type(error).__name__}: {error}") from error
-    except (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError) as error:
+    except _AWAY as error:
         raise BrokerUnavailable(f"{what}: {type(error).__name__}: {error}") from error
