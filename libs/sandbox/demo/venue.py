@@ -51,9 +51,7 @@ async def private_venue(
         cluster = LocalCluster(installation.environments(), log_folder=servers.folder / "logs")
         await asyncio.to_thread(cluster.__enter__)
         try:
-            yield Venue(
-                installation.api_url, servers.rabbitmq_url, farewell="Ctrl-C ends everything."
-            )
+            yield Venue(installation.api_url, servers.rabbitmq_url, farewell="Ctrl-C ends everything.")
         finally:
             await asyncio.to_thread(cluster.stop)
 
