@@ -61,6 +61,15 @@ class Desk:
     folder: Path
     slept: list[float] = field(default_factory=list)
 
+    def cleared(self, folder: Path) -> "Desk":
+        """As it was at first, with another folder: making an SDK's client anew for each test takes long."""
+        usual_double(self.double)
+        self.api.options = replace(self.api.options, model=MODEL)
+        self.edges.answer = FakeEdges().answer
+        self.slept.clear()
+        self.folder = folder
+        return self
+
     def window(
         self, *, from_s: float = 0.0, to_s: float = 8.0, media_start_s: float = 0.0, name: str = "window"
     ) -> MediaWindow:
@@ -94,7 +103,8 @@ async def desk(
     async def sleep(pause_s: float) -> None:
         slept.append(pause_s)
 
-    async with GeminiDouble(answer=lambda _asked: answer(moment()), keys={KEY}) as double:
+    async with GeminiDouble() as double:
+        usual_double(double)
         chosen = replace(GeminiOptions(model=MODEL, base_url=double.base_url, timeout_s=10.0), **options)
         api = GeminiApi(
             chosen,
@@ -111,6 +121,17 @@ async def desk(
             yield Desk(double, api, provider, edges, media, folder, slept)
         finally:
             await api.close()
+
+
+def usual_double(double: GeminiDouble) -> None:
+    """One good moment for every question, one key, nothing scripted, nothing remembered."""
+    double.answer_of = lambda _asked: answer(moment())
+    double.keys = {KEY}
+    double.processing_polls, double.fails_processing, double.model_version = 1, False, None
+    for script in double.script.values():
+        script.clear()
+    for memory in (double.always, double.calls, double.files, double.deleted):
+        memory.clear()
 
 
 def moment(start_s: float = 2.0, end_s: float = 5.0, **changes: Any) -> dict[str, Any]:

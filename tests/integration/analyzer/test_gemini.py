@@ -53,22 +53,32 @@ def clip(media: Path) -> Path:
     return target
 
 
-@pytest.fixture
-async def at_desk(media: Path, clip: Path, tmp_path: Path) -> AsyncIterator[Desk]:
-    """Where the clip itself does not matter."""
-    async with desk(media, tmp_path, clip=clip) as made:
+@pytest.fixture(scope="module")
+async def inline_desk(media: Path, clip: Path) -> AsyncIterator[Desk]:
+    async with desk(media, media.parent, clip=clip) as made:
         yield made
+
+
+@pytest.fixture(scope="module")
+async def uploading_desk(media: Path, clip: Path) -> AsyncIterator[Desk]:
+    async with desk(media, media.parent, clip=clip, inline_max_bytes=0) as made:
+        yield made
+
+
+@pytest.fixture
+def at_desk(inline_desk: Desk, tmp_path: Path) -> Desk:
+    """Where the clip itself does not matter."""
+    return inline_desk.cleared(tmp_path)
+
+
+@pytest.fixture
+def at_uploading_desk(uploading_desk: Desk, tmp_path: Path) -> Desk:
+    return uploading_desk.cleared(tmp_path)
 
 
 @pytest.fixture
 async def at_media_desk(media: Path, tmp_path: Path) -> AsyncIterator[Desk]:
     async with desk(media, tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def at_uploading_desk(media: Path, clip: Path, tmp_path: Path) -> AsyncIterator[Desk]:
-    async with desk(media, tmp_path, clip=clip, inline_max_bytes=0) as made:
         yield made
 
 
