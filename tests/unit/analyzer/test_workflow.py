@@ -8,11 +8,12 @@ from uuid import UUID
 import pytest
 
 from analyzer.domain.analysis import Analysis, Moment, Usage
-from analyzer.workflow import Analyst, AnswerInvalid, ProviderUnavailable
+from analyzer.workflow import Analyst, AnswerInvalid, ProviderRefused, ProviderUnavailable
 from shared.errors import PipelineError
 from shared.events import CandidateScored, Lane, SegmentAnalyzed, SegmentReady, SegmentRef, Verdict
 from shared.ids import OrganizationId, Position, StreamId, candidate_id, event_id
 from shared.object_store import FolderObjectStore, ObjectMissing
+from shared.profile import Quality
 from tests.fakes.analyzer.provider import FakeProvider
 from tests.fakes.shared.stored_profiles import FakeProfiles, default_profile
 
@@ -72,11 +73,26 @@ def store(tmp_path: Path) -> FolderObjectStore:
     return FolderObjectStore(root, public_base_url="http://test", signing_secret="s", clock=lambda: NOW)
 
 
-async def analyst(store: FolderObjectStore, provider: FakeProvider, work_root: Path) -> Analyst:
+async def analyst(
+    store: FolderObjectStore,
+    provider: FakeProvider,
+    work_root: Path,
+    *,
+    model: FakeProvider | None = None,
+    quality: Quality = Quality.HIGH,
+) -> Analyst:
     for at in range(2):
         await store.put(f"archive/{at}.ts", f"media {at}".encode())
-    profiles = FakeProfiles({"profiles/p.json": default_profile()})
-    return Analyst(store=store, profiles=profiles, provider=provider, clock=lambda: NOW, work_root=work_root)
+    profile = default_profile().model_copy(update={"quality": quality})
+    profiles = FakeProfiles({"profiles/p.json": profile})
+    return Analyst(
+        store=store,
+        profiles=profiles,
+        provider=provider,
+        model=model,
+        clock=lambda: NOW,
+        work_root=work_root,
+    )
 
 
 async def test_moments_become_candidates_on_the_streams_clock(
@@ -205,3 +221,114 @@ async def test_giving_up_is_a_failed_verdict_with_its_reason_and_without_a_score
     assert isinstance(verdict, SegmentAnalyzed)
     assert (verdict.verdict, verdict.reason, verdict.provider) == (Verdict.FAILED, reason, "fake")
     assert verdict.candidates == ()
+
+
+LOCAL = Analysis(moments=(MOMENT,), provider="local", degraded=True)
+PAID = Usage(
+    input_tokens=100, output_tokens=20, cost_microusd=50, calls=1, input_by_modality=(("VIDEO", 90),)
+)
+
+
+@pytest.mark.parametrize(
+    ("quality", "asked"),
+    [
+        (Quality.FAST, "local"),
+        (Quality.STANDARD, "both"),
+        (Quality.HIGH, "model"),
+        (Quality.PREMIUM, "model"),
+        (Quality.CUSTOM, "model"),
+    ],
+)
+async def test_the_tier_decides_who_is_asked(
+    store: FolderObjectStore, tmp_path: Path, quality: Quality, asked: str
+) -> None:
+    local, model = FakeProvider(LOCAL, name="local"), FakeProvider(ANSWER, name="model")
+    subject = await analyst(store, local, tmp_path, model=model, quality=quality)
+
+    *_, verdict = await subject.analyze(window_event())
+
+    assert (asked in ("local", "both"), asked in ("model", "both")) == (
+        bool(local.windows),
+        bool(model.windows),
+    )
+    assert isinstance(verdict, SegmentAnalyzed)
+    assert ("local" if asked == "local" else "fake") == verdict.provider
+
+
+async def test_standard_does_not_pay_for_a_window_in_which_nothing_stirs(
+    store: FolderObjectStore, tmp_path: Path
+) -> None:
+    local, model = FakeProvider(replace(LOCAL, moments=()), name="local"), FakeProvider(ANSWER, name="model")
+    subject = await analyst(store, local, tmp_path, model=model, quality=Quality.STANDARD)
+
+    (verdict,) = await subject.analyze(window_event())
+
+    assert isinstance(verdict, SegmentAnalyzed)
+    assert [] == model.windows
+    assert (Verdict.ANALYSED, "local", False) == (verdict.verdict, verdict.provider, verdict.degraded)
+    assert "the model was not asked" in verdict.reason
+
+
+async def test_standard_asks_the_model_where_nothing_can_be_measured(
+    store: FolderObjectStore, tmp_path: Path
+) -> None:
+    local, model = FakeProvider(ProviderRefused("no dimension")), FakeProvider(ANSWER)
+    subject = await analyst(store, local, tmp_path, model=model, quality=Quality.STANDARD)
+
+    assert 2 == len(await subject.analyze(window_event()))
+
+
+async def test_what_failed_attempts_cost_is_told_by_the_verdict_that_follows(
+    store: FolderObjectStore, tmp_path: Path
+) -> None:
+    error = AnswerInvalid("nothing")
+    error.usage = PAID
+    model = FakeProvider(error, name="model")
+    subject = await analyst(store, FakeProvider(LOCAL), tmp_path, model=model)
+    for _ in range(2):
+        with pytest.raises(AnswerInvalid):
+            await subject.analyze(window_event())
+    model.answer = replace(ANSWER, usage=PAID)
+
+    *_, verdict = await subject.analyze(window_event())
+    *_, again = await subject.analyze(window_event())
+
+    assert isinstance(verdict, SegmentAnalyzed)
+    assert (300, 60, 150, 3) == (
+        verdict.input_tokens,
+        verdict.output_tokens,
+        verdict.cost_microusd,
+        verdict.model_calls,
+    )
+    assert {"VIDEO": 270} == verdict.input_tokens_by_modality
+    assert isinstance(again, SegmentAnalyzed)
+    assert 1 == again.model_calls
+
+
+async def test_a_failed_window_tells_its_provider_and_what_it_cost(
+    store: FolderObjectStore, tmp_path: Path
+) -> None:
+    error = ProviderUnavailable("busy")
+    error.usage = replace(PAID, cost_known=False)
+    subject = await analyst(store, FakeProvider(LOCAL), tmp_path, model=FakeProvider(error, name="model"))
+    with pytest.raises(ProviderUnavailable):
+        await subject.analyze(window_event())
+
+    (verdict,) = subject.give_up(window_event(), error)
+
+    assert isinstance(verdict, SegmentAnalyzed)
+    assert ("model", 50, False) == (verdict.provider, verdict.cost_microusd, verdict.cost_known)
+
+
+async def test_an_answer_that_is_paid_and_not_credible_is_on_the_bill(
+    store: FolderObjectStore, tmp_path: Path
+) -> None:
+    answer = replace(ANSWER, moments=(), faults=("item 0: no title",), usage=PAID)
+    subject = await analyst(store, FakeProvider(LOCAL), tmp_path, model=FakeProvider(answer))
+    with pytest.raises(AnswerInvalid, match="item 0: no title") as raised:
+        await subject.analyze(window_event())
+
+    (verdict,) = subject.give_up(window_event(), raised.value)
+
+    assert isinstance(verdict, SegmentAnalyzed)
+    assert 50 == verdict.cost_microusd
