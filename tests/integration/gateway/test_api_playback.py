@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.domain.playback_link import sign_link
 from shared.database import Database
@@ -212,6 +213,16 @@ async def test_pages_of_any_origin_may_read_playlist_and_segments(
         assert "access-control-allow-credentials" not in answer.headers
     assert playlist.headers["cross-origin-resource-policy"] == "cross-origin"
     assert "access-control-allow-origin" not in api.headers
+
+
+async def test_requests_by_signed_link_are_counted_under_their_route(owner: Owner) -> None:
+    with capture_logs() as lines:
+        answer = await owner.get(Origin="https://fans.example.org")
+        await owner.app.client.get(addresses(answer.text)[0], headers={"Origin": "https://fans.example.org"})
+
+    routes = [line["route"] for line in lines if line["event"] == "request"]
+    assert routes[1].endswith("/highlights/{highlight_id}/playlist.m3u8")
+    assert routes[2] == "/objects/{key:path}"
 
 
 async def test_a_moment_of_hours_can_be_fetched_for_as_long_as_it_plays(gateway_app: GatewayApp) -> None:
