@@ -108,9 +108,9 @@ def servers(request: pytest.FixtureRequest) -> Servers:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[S3Server]:
-    """One S3 server for each worker, with short pages; tests make buckets of their own."""
+    """One S3 server for each worker, with short pages and small parts; tests make buckets of their own."""
     with scratch_folder() as folder:
-        server = S3Server(folder / "s3", page_keys=50)
+        server = S3Server(folder / "s3", page_keys=50, least_part_bytes=10_000)
         server.start()
         try:
             yield server

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from localcluster.s3 import REGION, S3Server
 from shared.object_places import Buckets
 from shared.object_store import FolderObjectStore, ObjectStore, Stored
-from shared.s3_store import S3Access, S3ObjectStore, open_s3
+from shared.s3_store import READ_TIMEOUT_S, S3Access, S3ObjectStore, open_s3
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -31,6 +31,7 @@ async def s3_store(
     prefix: str = "",
     dedicated: Mapping[str, str] = MappingProxyType({}),
     bucket: str | None = None,
+    read_timeout_s: float = READ_TIMEOUT_S,
 ) -> AsyncIterator[S3ObjectStore]:
     """A store in a new bucket (or the one named). `endpoint_url` leads to the server by another way."""
     access = S3Access(
@@ -39,10 +40,16 @@ async def s3_store(
         public_endpoint_url=public_endpoint_url,
         access_key_id=server.access_key_id,
         secret_access_key=server.secret_access_key,
+        read_timeout_s=read_timeout_s,
     )
     shared = bucket or new_bucket(server)
     async with open_s3(access, Buckets(shared=shared, prefix=prefix, dedicated=dedicated)) as store:
         yield store
+
+
+def in_bucket(store: S3ObjectStore, bucket: str) -> S3ObjectStore:
+    """The same connections, for another bucket: opening a client takes longer than most tests."""
+    return S3ObjectStore(store._client, signer=store._signer, buckets=Buckets(shared=bucket))
 
 
 def new_bucket(server: S3Server) -> str:

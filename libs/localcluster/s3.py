@@ -26,15 +26,17 @@ class S3StartError(Exception):
 class S3Server:
     """One server under `root`. It lists `page_keys` keys at a time.
 
+    `least_part_bytes` is the smallest part of an upload but the last, at least 2 KiB; that of S3 is 5 MiB.
     Port and credentials stay the same over restarts, the objects do not.
     """
 
-    def __init__(self, root: Path, *, page_keys: int = 1000) -> None:
+    def __init__(self, root: Path, *, page_keys: int = 1000, least_part_bytes: int = 5 << 20) -> None:
         self.root = root
         self.port = 0
         self.access_key_id = f"AKIA{secrets.token_hex(8).upper()}"
         self.secret_access_key = secrets.token_urlsafe(30)
         self._page_keys = page_keys
+        self._least_part_bytes = least_part_bytes
         self._child: ChildProcess | None = None
 
     @property
@@ -112,6 +114,7 @@ class S3Server:
                 "HOME": str(self.root),
                 "TMPDIR": str(self.root),
                 "MOTO_S3_DEFAULT_MAX_KEYS": str(self._page_keys),
+                "S3_UPLOAD_PART_MIN_SIZE": str(self._least_part_bytes),
             },
             log_path=self.root / "s3.log",
             folder=self.root,

@@ -52,6 +52,7 @@ class S3Access:
     public_endpoint_url: str | None = None
     access_key_id: str | None = None
     secret_access_key: str | None = field(default=None, repr=False)
+    read_timeout_s: float = READ_TIMEOUT_S
 
 
 @asynccontextmanager
@@ -73,18 +74,18 @@ def _client(session: AioSession, access: S3Access, endpoint_url: str | None) -> 
         endpoint_url=endpoint_url,
         aws_access_key_id=access.access_key_id,
         aws_secret_access_key=access.secret_access_key,
-        config=_configuration(is_path_style=endpoint_url is not None),
+        config=_configuration(read_timeout_s=access.read_timeout_s, is_path_style=endpoint_url is not None),
     )
 
 
-def _configuration(*, is_path_style: bool) -> AioConfig:
+def _configuration(*, read_timeout_s: float, is_path_style: bool) -> AioConfig:
     """The SDK's own checksums and body signatures are left out: other servers refuse some, and all block the loop."""
     return AioConfig(
         signature_version="s3v4",
         s3={"addressing_style": "path" if is_path_style else "auto", "payload_signing_enabled": False},
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=CONNECT_TIMEOUT_S,
-        read_timeout=READ_TIMEOUT_S,
+        read_timeout=read_timeout_s,
         max_pool_connections=CONNECTIONS,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",

@@ -8,20 +8,25 @@ import pytest
 
 from localcluster.s3 import S3Server
 from shared.object_store import KeyInvalid, ObjectMissing, ObjectStore, StoreUnavailable
+from shared.s3_store import S3ObjectStore
 from shared.s3_upload import MULTIPART_BYTES
-from tests.object_stores import folder_store, keys, s3_store, stored
+from tests.object_stores import folder_store, in_bucket, keys, new_bucket, s3_store, stored
 
 LINKS = {"folder": "http://gateway/objects/", "s3": "http://127.0.0.1:"}
 
 
-@pytest.fixture(params=["folder", "s3"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
-    if "folder" == request.param:
-        yield folder_store(tmp_path / "objects")
-        return
-    server: S3Server = request.getfixturevalue("s3_server")
-    async with s3_store(server) as made:
+@pytest.fixture(scope="module")
+async def s3(s3_server: S3Server) -> AsyncIterator[S3ObjectStore]:
+    async with s3_store(s3_server) as made:
         yield made
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
+    if "folder" == request.param:
+        return folder_store(tmp_path / "objects")
+    bucket = new_bucket(request.getfixturevalue("s3_server"))
+    return in_bucket(request.getfixturevalue("s3"), bucket)
 
 
 async def test_what_was_put_is_got_back_whole_and_in_part(store: ObjectStore) -> None:
