@@ -20,7 +20,9 @@ class GatewaySettings(ServiceSettings):
         default=("*",), description="Origins of browsers' requests: a JSON list, or separated by commas."
     )
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("127.0.0.1",), description="Addresses whose X-Forwarded-* headers are believed."
+        default=("127.0.0.1",),
+        description="Addresses and networks whose X-Forwarded-* headers are believed. `*` believes everybody: "
+        "only where nothing but a proxy that overwrites these headers can connect.",
     )
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Longest request body.")
     stream_start_deadline_s: float = Field(

@@ -39,7 +39,7 @@ _WEBHOOK_PROBLEMS = problems_of(
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.SERVICE_UNAVAILABLE,
-)
+) | {403: {"model": problems.Problem, "description": "Not from an address of the connection's networks"}}
 
 
 # FastAPI makes the span of a request itself. Numbers are Prometheus' business; the other spans say little.
@@ -71,7 +71,7 @@ def _fitting(operation: dict[str, Any]) -> dict[str, Any]:
     """What cannot happen to an operation without key, id or body is left out."""
     answers: dict[str, Any] = operation["responses"]
     left_out = set()
-    if "security" not in operation and "403" in answers:
+    if "security" not in operation and "404" in answers:  # a webhook's 401 and 403 are not about a key
         left_out |= {"401", "403"}
     if "requestBody" not in operation:
         left_out |= {str(int(status)) for status in _OF_BODIES}
