@@ -6,6 +6,7 @@ import secrets
 import shlex
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import urlsplit, urlunsplit
 
@@ -27,11 +28,9 @@ from tests.builders import ORGANIZATION, STREAM, highlight_confirmed
 from tests.conftest import REPOSITORY, Servers
 from tests.integration.examples.children import Example, node_command, python_command, started
 
-# One broker user serves all tests here, and users belong to the whole node.
-pytestmark = pytest.mark.xdist_group("example-consumers")
-
 GUIDE = REPOSITORY / "docs" / "consumers.md"
-USER = "acme"
+DOCUMENTED_USER = "acme"
+USER = f"acme{secrets.token_hex(3)}"  # users belong to the whole node, which several workers may share
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 DOCUMENT = asyncapi(public_events())
 BASIC_PROPERTIES = {
@@ -50,10 +49,12 @@ def documented_commands() -> list[list[str]]:
     return [shlex.split(line) for line in lines if "policy" not in line]
 
 
-def in_vhost(command: list[str], vhost: str) -> list[str]:
-    return [
+def adapted(command: list[str], vhost: str) -> list[str]:
+    """The command for our own virtual host, and with our user's name for the documented one."""
+    words = [
         vhost if before == "--vhost" else word for before, word in zip(["", *command], command, strict=False)
     ]
+    return [word.replace(DOCUMENTED_USER, USER) for word in words]
 
 
 async def rabbitmqctl(servers: Servers, *arguments: str, typed: str = "") -> None:
@@ -84,9 +85,9 @@ async def user_url(servers: Servers, queues: str) -> AsyncIterator[str]:
         pytest.skip("the broker is a given one, in which no user is made")
     password = secrets.token_urlsafe(12)
     vhost = urlsplit(queues).path.removeprefix("/").replace("%2F", "/")
-    add, *rights = documented_commands()
+    add, *rights = (adapted(command, vhost) for command in documented_commands())
     await rabbitmqctl(servers, *add, typed=f"{password}\n")
-    await asyncio.gather(*(rabbitmqctl(servers, *in_vhost(command, vhost)) for command in rights))
+    await asyncio.gather(*(rabbitmqctl(servers, *command) for command in rights))
     yield as_user(queues, password)
     await rabbitmqctl(servers, "delete_user", USER)
 
@@ -141,11 +142,23 @@ async def publish(queues: str) -> AsyncIterator[Publish]:
         yield send
 
 
+@dataclass(frozen=True)
+class Program:
+    """One of the examples, and the name under which it consumes."""
+
+    command: list[str]
+    consumer: str
+
+
+@pytest.fixture(scope="module", params=COMMANDS)
+async def program(request: pytest.FixtureRequest) -> Program:
+    return Program(await COMMANDS[request.param](), f"{USER}.{request.param}")
+
+
 @asynccontextmanager
-async def consuming(language: str, *, url: str, admin_url: str) -> AsyncIterator[Example]:
+async def consuming(program: Program, *, url: str, admin_url: str) -> AsyncIterator[Example]:
     """The example with a queue of its own, of which nothing is left afterwards."""
-    consumer = f"{USER}.{language}"
-    example = await started(await COMMANDS[language](), url=url, consumer=consumer)
+    example = await started(program.command, url=url, consumer=program.consumer)
     try:
         await example.consumes()
         yield example
@@ -153,7 +166,7 @@ async def consuming(language: str, *, url: str, admin_url: str) -> AsyncIterator
         if example.process.returncode is None:
             example.process.kill()
             await example.process.communicate()
-        await forget(admin_url, consumer)
+        await forget(admin_url, program.consumer)
 
 
 async def forget(url: str, consumer: str) -> None:
@@ -173,12 +186,11 @@ async def waiting_in(url: str, name: str) -> int | None:
 # -- the examples ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("language", COMMANDS)
 async def test_an_example_prints_each_event_once_and_survives_its_connection(
-    language: str, servers: Servers, queues: str, user_url: str, publish: Publish
+    program: Program, servers: Servers, queues: str, user_url: str, publish: Publish
 ) -> None:
     confirmed, vod, last = highlight_confirmed(), clip_ready(), clip_ready()
-    async with consuming(language, url=user_url, admin_url=queues) as example:
+    async with consuming(program, url=user_url, admin_url=queues) as example:
         for event in (confirmed, confirmed, vod):
             await publish(event)
         printed = [await example.line(), await example.line()]
@@ -187,7 +199,7 @@ async def test_an_example_prints_each_event_once_and_survives_its_connection(
             await publish(event)
         printed.append(await example.line())
         status, rest = await example.end()
-        left = await waiting_in(queues, f"{USER}.{language}.highlights.v1")
+        left = await waiting_in(queues, f"{program.consumer}.highlights.v1")
 
     sent = [(event.name, event.model_dump(mode="json")) for event in (confirmed, vod, last)]
     assert sent == [(line["type"], line["event"]) for line in printed]
@@ -195,12 +207,11 @@ async def test_an_example_prints_each_event_once_and_survives_its_connection(
     assert (0, b"", 0) == (status, rest, left)
 
 
-@pytest.mark.parametrize("language", COMMANDS)
 async def test_an_example_puts_what_it_cannot_read_into_its_own_dead_letter(
-    language: str, queues: str, user_url: str, publish: Publish
+    program: Program, queues: str, user_url: str, publish: Publish
 ) -> None:
     after = clip_ready()
-    async with consuming(language, url=user_url, admin_url=queues) as example:
+    async with consuming(program, url=user_url, admin_url=queues) as example:
         async with await aio_pika.connect(queues) as connection:
             exchange = await (await connection.channel()).get_exchange(PUBLIC_EXCHANGE, ensure=False)
             for body in (b"no JSON", b"[]", b"{}", b"null"):
@@ -208,7 +219,7 @@ async def test_an_example_puts_what_it_cannot_read_into_its_own_dead_letter(
         await publish(after)
         printed = await example.line()
         status, _ = await example.end()
-        dead = await waiting_in(queues, f"{USER}.{language}.dead.v1")
+        dead = await waiting_in(queues, f"{program.consumer}.dead.v1")
 
     assert (str(after.event_id), 0, 4) == (printed["event"]["event_id"], status, dead)
 
