@@ -65,8 +65,8 @@ async def object_store(settings: ServiceSettings) -> AsyncIterator[ObjectStore]:
 
     access = S3Access(
         region=settings.s3_region,
-        endpoint_url=settings.s3_endpoint_url or None,
-        public_endpoint_url=settings.s3_public_endpoint_url or None,
+        endpoint_url=settings.s3_endpoint_url.rstrip("/") or None,
+        public_endpoint_url=settings.s3_public_endpoint_url.rstrip("/") or None,
         access_key_id=settings.s3_access_key_id or None,
         secret_access_key=settings.s3_secret_access_key.get_secret_value() or None,
     )

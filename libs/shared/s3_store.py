@@ -229,7 +229,7 @@ class S3ObjectStore:
         async for names in self._pages(place):
             for name in names:
                 key = self._buckets.key_in(Place(place.bucket, name))
-                if key is not None:
+                if key is not None and not key.endswith("/"):  # the mark of a folder, made by a console
                     yield key
 
     async def _pages(self, place: Place) -> AsyncIterator[tuple[str, ...]]:

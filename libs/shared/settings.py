@@ -12,6 +12,7 @@ from pydantic import (
     PostgresDsn,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -24,7 +25,6 @@ AMQP_SCHEMES = ("amqp://", "amqps://")
 SECRETS_FOLDER = Path("/run/secrets")
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
 OPTIONAL_BUCKET = rf"^({BUCKET})?$"
-OPTIONAL_URL = r"^(https?://[^/?#]+/?)?$"
 OPTIONAL_PREFIX = r"^([A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*/?)?$"
 HTTP_OR_EMPTY = r"^(https?://[^\s?#]+)?$"
 SENTRY_DSN = re.compile(r"(https?://[^\s@/:]+(:[^\s@/]+)?@[^\s@/]+(/[^\s?#]*)?/\d+)?")
@@ -65,23 +65,26 @@ class ServiceSettings(BaseSettings):
     s3_bucket_name: str = Field(
         default="",
         pattern=OPTIONAL_BUCKET,
+        validate_default=True,
         validation_alias=AliasChoices("s3_bucket_name", "s3_bucket"),
         description="Bucket that keeps all objects, instead of a folder; `S3_BUCKET` is the same setting.",
     )
     s3_region: str = Field(default="us-east-1", min_length=1, description="Region of the buckets.")
     s3_endpoint_url: str = Field(
-        default="", pattern=OPTIONAL_URL, description="Address of an S3 server that is not Amazon's."
+        default="", pattern=HTTP_OR_EMPTY, description="Address of an S3 server that is not Amazon's."
     )
     s3_access_key_id: str = Field(
         default="",
         description="Access key; without one the machine's or container's own role, profile or variables count.",
     )
     s3_secret_access_key: SecretStr = Field(
-        default=SecretStr(""), description="Secret of the access key; both are set, or neither."
+        default=SecretStr(""),
+        validate_default=True,
+        description="Secret of the access key; both are set, or neither.",
     )
     s3_public_endpoint_url: str = Field(
         default="",
-        pattern=OPTIONAL_URL,
+        pattern=HTTP_OR_EMPTY,
         description="Host in signed URLs, where customers reach S3 by another one, such as a CDN; "
         "it must hand on path, query and Host unchanged.",
     )
@@ -174,13 +177,19 @@ class ServiceSettings(BaseSettings):
             raise ValueError(f"not names of buckets: {', '.join(wrong)}")
         return value
 
-    @model_validator(mode="after")
-    def _one_object_store(self) -> Self:
-        if bool(self.object_store_folder) == bool(self.s3_bucket_name):
+    @field_validator("s3_bucket_name")
+    @classmethod
+    def _one_object_store(cls, value: str, info: ValidationInfo) -> str:
+        if bool(value) == bool(info.data.get("object_store_folder")):
             raise ValueError("set exactly one of OBJECT_STORE_FOLDER and S3_BUCKET_NAME")
-        if bool(self.s3_access_key_id) != bool(self.s3_secret_access_key.get_secret_value()):
+        return value
+
+    @field_validator("s3_secret_access_key")
+    @classmethod
+    def _both_or_neither(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if bool(value.get_secret_value()) != bool(info.data.get("s3_access_key_id")):
             raise ValueError("set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY together, or neither")
-        return self
+        return value
 
     @property
     def allowed_addresses(self) -> frozenset[HostPort]:

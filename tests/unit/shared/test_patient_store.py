@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.object_store import ObjectMissing, Stored, StoreUnavailable
+from shared.object_store import ObjectMissing, Stored, StoreRefused, StoreUnavailable
 from shared.patient_store import ATTEMPTS, PatientObjectStore
 
 
@@ -46,6 +46,13 @@ async def test_an_outage_is_raised_after_the_last_attempt() -> None:
     with pytest.raises(StoreUnavailable):
         await patient(store).put("a", b"body")
     assert ATTEMPTS == store.calls
+
+
+async def test_a_refusal_is_not_repeated_at_once() -> None:
+    store = Flaky([StoreRefused("forbidden")])
+    with pytest.raises(StoreRefused):
+        await patient(store).get("a")
+    assert 1 == store.calls
 
 
 async def test_what_is_missing_is_not_asked_for_again() -> None:

@@ -71,6 +71,67 @@ def test_a_start_names_every_fault_with_its_purpose(
     assert "secret-word" not in told
 
 
+IN_S3 = {
+    "S3_BUCKET_NAME": "clips",
+    "S3_ACCESS_KEY_ID": "key",
+    "S3_SECRET_ACCESS_KEY": "secret-word",
+    "S3_ORGANIZATION_BUCKETS": '{"org_1": "clips-of-one"}',
+}
+
+
+@pytest.fixture
+def in_s3(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("S3_BUCKET", raising=False)
+    for name, value in (GOOD | IN_S3).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OBJECT_STORE_FOLDER", "")
+
+
+@pytest.mark.usefixtures("in_s3")
+def test_objects_are_kept_in_s3_where_a_bucket_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(ServiceSettings)
+    assert ("clips", "us-east-1") == (settings.s3_bucket_name, settings.s3_region)
+    assert {"org_1": "clips-of-one"} == settings.s3_organization_buckets
+    assert "secret-word" not in repr(settings)
+    monkeypatch.delenv("S3_BUCKET_NAME")
+    monkeypatch.setenv("S3_BUCKET", "clips-by-alias")
+    assert "clips-by-alias" == load(ServiceSettings).s3_bucket_name
+
+
+@pytest.mark.usefixtures("in_s3")
+@pytest.mark.parametrize(
+    ("name", "value", "fault"),
+    [
+        ("S3_BUCKET_NAME", "", "S3_BUCKET_NAME: Value error, set exactly one of OBJECT_STORE_FOLDER and S3_"),
+        ("OBJECT_STORE_FOLDER", "objects", "set exactly one of OBJECT_STORE_FOLDER and S3_BUCKET_NAME"),
+        ("S3_SECRET_ACCESS_KEY", "", "set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY together, or neither"),
+        ("S3_ACCESS_KEY_ID", "", "set S3_ACCESS_KEY_ID and S3_SECRET_ACCESS_KEY together, or neither"),
+        ("S3_BUCKET_NAME", "No_Bucket", "S3_BUCKET_NAME: String should match pattern"),
+        ("S3_ENDPOINT_URL", "minio:9000", "S3_ENDPOINT_URL: String should match pattern"),
+        ("S3_KEY_PREFIX", "/a", "S3_KEY_PREFIX: String should match pattern"),
+        ("S3_ORGANIZATION_BUCKETS", "org_1=a", "S3_ORGANIZATION_BUCKETS: Value error, Expecting value"),
+        ("S3_ORGANIZATION_BUCKETS", '{"org_1": "A"}', "S3_ORGANIZATION_BUCKETS: Value error, not names of"),
+    ],
+)
+def test_a_start_tells_what_is_wrong_with_s3_beside_all_other_faults(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, fault: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SECRETS_KEYRING", "")
+    with pytest.raises(SystemExit):
+        load(ServiceSettings)
+    told = capsys.readouterr().err
+    assert fault in told
+    assert "SECRETS_KEYRING" in told
+    assert "secret-word" not in told
+
+
+def test_without_keys_the_sdk_looks_for_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (GOOD | {"S3_BUCKET_NAME": "clips", "OBJECT_STORE_FOLDER": ""}).items():
+        monkeypatch.setenv(name, value)
+    assert "" == load(ServiceSettings).s3_access_key_id
+
+
 def test_faults_of_a_whole_model_are_named_too() -> None:
     class Odd(BaseSettings):
         number: int
