@@ -124,8 +124,10 @@ async def _wait(pause_s: float, wake: asyncio.Event | None) -> None:
     if wake is None:
         await asyncio.sleep(pause_s)
         return
+    # Python 3.11's wait_for loses a cancellation that comes together with the wake-up; the loop would never end.
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(wake.wait(), pause_s)
+        async with asyncio.timeout(pause_s):
+            await wake.wait()
 
 
 class Readiness:

@@ -107,6 +107,27 @@ async def test_a_loop_survives_a_failing_turn_and_readiness_tells() -> None:
     assert "failing: ValueError: a bug" == fault
 
 
+@pytest.mark.parametrize("steps", range(4))
+async def test_a_loop_that_is_woken_while_it_is_ended_ends(steps: int) -> None:
+    wake, turned = asyncio.Event(), asyncio.Event()
+
+    async def turn() -> bool:
+        turned.set()
+        wake.clear()
+        return False
+
+    task = asyncio.create_task(Supervisor("selector").run(Loop("odd", turn, pause_s=60.0, wake=wake)))
+    await turned.wait()
+    await asyncio.sleep(0)
+    wake.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    ended, _ = await asyncio.wait([task], timeout=5)
+    task.cancel()
+    assert {task} == ended
+
+
 def test_a_loop_that_ends_no_turn_for_a_minute_is_a_fault() -> None:
     assert LoopHealth(succeeded_at=100.0).fault(130.0) is None
     assert "no turn has ended for a minute" == LoopHealth(succeeded_at=100.0).fault(161.0)
