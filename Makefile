@@ -5,6 +5,9 @@ TARGET ?= local
 BIN := .venv/bin
 # A given broker is one virtual host, so one worker has it to itself.
 WORKERS := $(if $(RABBITMQ_URL),1,2)
+# A player of web pages, for `test-browser` only; fetched into a folder that git ignores.
+HLS_JS := hls.js@1.7.4
+HLS_JS_FILE := .scratch/browser/node_modules/hls.js/dist/hls.min.js
 SERVICES := gateway ingest analyzer selector clipper notifier
 # uv settings of this machine must not leak into the locks: only PyPI itself is read.
 UV := env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_DEFAULT_INDEX -u UV_FIND_LINKS $(BIN)/uv --no-config
@@ -12,7 +15,7 @@ COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --
 	--custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-faults test-compose check lint types contracts format openapi lock clean
+.PHONY: help install system demo test test-faults test-compose test-browser browser-programs check lint types contracts format openapi lock clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
@@ -32,14 +35,25 @@ system:
 demo: install ## Run everything on a demo stream (TARGET=local|compose, DEMO_MEDIA, DEMO_SPEED, DEMO_SECONDS, DEMO_REPORT, DEMO_EXIT)
 	DEMO_TARGET=$(TARGET) $(BIN)/python -m sandbox.demo
 
-test: install check ## All checks, then all tests but the fault and Compose tests
-	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests -m "not faults and not compose"
+test: install check ## All checks, then all tests but those of faults, Compose and browsers
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests -m "not faults and not compose and not browser"
 
 test-faults: install ## Kill, freeze and wipe things while streams run (minutes)
 	$(BIN)/pytest tests/faults -m faults
 
 test-compose: install ## Run the Docker Compose cluster for real: demo, crashes, restarts, replicas (minutes)
 	$(BIN)/pytest tests/compose -m compose
+
+test-browser: install $(HLS_JS_FILE) ## Play highlights with hls.js in Chromium, and open the pages of the API
+	$(BIN)/pytest tests/browser -m browser
+
+browser-programs:
+	@PYTHONPATH=libs PYTHONDONTWRITEBYTECODE=1 $(PYTHON) -m localcluster.install browser
+
+$(HLS_JS_FILE): Makefile | browser-programs
+	@mkdir -p .scratch/browser
+	npm install --silent --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --prefix .scratch/browser $(HLS_JS)
+	@touch $@
 
 check: lint types contracts ## Lint, types and import contracts
 

@@ -18,6 +18,8 @@ PACKAGES = {
     "ffmpeg": "ffmpeg",
     "ffprobe": "ffmpeg",
     "bwrap": "bubblewrap",
+    "chromium": "chromium",
+    "npm": "npm",
     "rabbitmq-server": "rabbitmq-server",
     "rabbitmqctl": "rabbitmq-server",
     "epmd": "erlang-base",

@@ -31,6 +31,8 @@ REQUIRED_PROGRAMS = (
 )
 # Only tests start these; without them the tests that need them are skipped.
 OPTIONAL_PROGRAMS = ("redis-server",)
+# Only `make test-browser` needs these.
+BROWSER_PROGRAMS = ("chromium", "npm")
 REQUIRED_PYTHON = (3, 11)
 POLICY_FILE = Path("/usr/sbin/policy-rc.d")
 CREATE_CLUSTER_FILE = Path("/etc/postgresql-common/createcluster.conf")
@@ -38,15 +40,19 @@ REFUSE_EVERY_SERVICE = "#!/bin/sh\nexit 101\n"
 NO_MAIN_CLUSTER = "create_main_cluster = false\n"
 
 
-def main() -> int:
-    """Exit code: 0 when everything is there at the end, 1 when something has to be done by hand."""
+def main(*purposes: str) -> int:
+    """Exit code: 0 when everything is there at the end, 1 when something has to be done by hand.
+
+    `browser` as purpose asks for what tests in a browser need, too.
+    """
     if sys.version_info < REQUIRED_PYTHON:
         print(
             f"Python 3.11 or newer is needed, this is {sys.version.split()[0]}: make PYTHON=/path/to/python3.11 ..."
         )
         return 1
     may_install = is_debian() and os.geteuid() == 0
-    wanted = (*REQUIRED_PROGRAMS, *(OPTIONAL_PROGRAMS if may_install else ()))
+    extra = BROWSER_PROGRAMS if "browser" in purposes else ()
+    wanted = (*REQUIRED_PROGRAMS, *extra, *(OPTIONAL_PROGRAMS if may_install else ()))
     packages = packages_for(missing_programs(wanted), venv_works=can_make_venv())
     if not packages:
         return 0
@@ -154,4 +160,4 @@ def _put_back(path: Path, *, aside: Path, existed: bool, new_folders: Iterable[P
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:]))

@@ -1,6 +1,7 @@
 """What `localcluster.install` decides and how it leaves files; nothing is installed."""
 
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,28 @@ def test_each_missing_program_is_planned_as_its_package_once() -> None:
     packages = packages_for(missing, venv_works=True)
 
     assert packages == ("bubblewrap", "ffmpeg", "postgresql", "rabbitmq-server")
+
+
+@pytest.mark.parametrize(
+    ("purposes", "packages"),
+    [((), ""), (("browser",), "apt-get install --no-install-recommends chromium npm")],
+)
+def test_a_browser_is_asked_for_only_where_it_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    purposes: tuple[str, ...],
+    packages: str,
+) -> None:
+    def without_browser(programs: Iterable[str]) -> tuple[str, ...]:
+        return tuple(program for program in programs if program in ("chromium", "npm"))
+
+    monkeypatch.setattr(install_module, "missing_programs", without_browser)
+    monkeypatch.setattr(install_module, "can_make_venv", lambda: True)
+    monkeypatch.setattr(install_module, "is_debian", lambda: True)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+
+    assert install_module.main(*purposes) == (1 if packages else 0)
+    assert packages in capsys.readouterr().err
 
 
 def test_a_python_that_cannot_make_environments_needs_its_package() -> None:
