@@ -14,12 +14,15 @@ from ingest.domain.recorder import Followed, StoredSegment
 from ingest.workflow.ports import Spool, SpoolFull
 from ingest.workflow.source import FetchedSegment
 from shared import keys
+from shared.events import Lane
 from shared.object_store import ObjectStore, StoreUnavailable
 
 log = structlog.get_logger()
 
 INIT_EXTENSION = "init.mp4"
 REMEMBERED_INITS = 4096
+# A live body goes to the spool when the store is silent for so long; a source's window may hold only 10 s.
+LIVE_PATIENCE_S = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +44,10 @@ class Kept:
 class Archive:
     """Stores under the content's hash, so that storing twice is storing once."""
 
-    def __init__(self, store: ObjectStore, spool: Spool) -> None:
+    def __init__(self, store: ObjectStore, spool: Spool, *, live_patience_s: float = LIVE_PATIENCE_S) -> None:
         self._store = store
         self._spool = spool
+        self._live_patience_s = live_patience_s
         self._inits: OrderedDict[str, None] = OrderedDict()
 
     async def keep(
@@ -59,7 +63,7 @@ class Archive:
         key = _key(stream, epoch, sequence, sha256=digest, extension=EXTENSIONS[container])
         init_key, init_waiting = await self._put_init(stream, epoch, fetched.init)
         try:
-            waiting = await self._put(key, fetched.body)
+            waiting = await self._put(key, fetched.body, patience_s=self._patience_s(stream))
         except SpoolFull:
             await self.discard(init_waiting)
             raise
@@ -91,7 +95,7 @@ class Archive:
         key = _key(stream, epoch, 0, sha256=digest, extension=INIT_EXTENSION)
         if key in self._inits:
             return key, ()
-        waiting = await self._put(key, init)
+        waiting = await self._put(key, init, patience_s=self._patience_s(stream))
         if not waiting:
             self._note_init(key)
         return key, waiting
@@ -102,11 +106,16 @@ class Archive:
         if len(self._inits) > REMEMBERED_INITS:
             self._inits.popitem(last=False)
 
-    async def _put(self, key: str, body: bytes) -> tuple[Waiting, ...]:
+    def _patience_s(self, stream: Followed) -> float | None:
+        """A recording can wait for a slow store, and would otherwise fill the spool."""
+        return self._live_patience_s if stream.lane is Lane.LIVE else None
+
+    async def _put(self, key: str, body: bytes, *, patience_s: float | None) -> tuple[Waiting, ...]:
         try:
-            await self._store.put(key, body)
-        except StoreUnavailable as error:
-            log.warning("object_store_away", key=key, reason=str(error))
+            async with asyncio.timeout(patience_s):
+                await self._store.put(key, body)
+        except (StoreUnavailable, TimeoutError) as error:
+            log.warning("object_store_away", key=key, reason=str(error) or "silent")
             return (Waiting(key=key, path=await self._spool.keep(body)),)
         return ()
 

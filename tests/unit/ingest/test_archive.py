@@ -1,0 +1,73 @@
+"""Bodies on their way to the store: a live one does not wait for a store that is silent, a recording does."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingest.adapters.spool import FolderSpool
+from ingest.domain.media_body import MediaBody
+from ingest.domain.recorder import Followed, Source
+from ingest.workflow.archive import Archive
+from ingest.workflow.source import FetchedSegment
+from shared.events import Lane
+from tests.builders import ORGANIZATION, STREAM
+from tests.object_stores import folder_store
+
+LIVE = Followed(
+    stream_id=STREAM,
+    organization_id=ORGANIZATION,
+    run=0,
+    lane=Lane.LIVE,
+    profile_key="profiles/0.json",
+    source=Source(sealed_url="x", display_url="x"),
+)
+FETCHED = FetchedSegment(body=b"media", sha256="0" * 64, media=MediaBody(container="fmp4"), init=b"init")
+
+
+class SilentStore:
+    """Takes bodies, and answers when it is released."""
+
+    def __init__(self) -> None:
+        self.released = asyncio.Event()
+        self.asked: list[str] = []
+
+    async def put(self, key: str, body: bytes) -> None:
+        self.asked.append(key)
+        await self.released.wait()
+
+
+@pytest.fixture
+async def spool(tmp_path: Path) -> AsyncIterator[FolderSpool]:
+    made = FolderSpool(tmp_path, limit_bytes=1000)
+    yield made
+    made.close()
+
+
+async def test_a_live_body_goes_to_the_spool_when_the_store_is_silent(
+    spool: FolderSpool, tmp_path: Path
+) -> None:
+    silent = SilentStore()
+    kept = await Archive(silent, spool, live_patience_s=0.01).keep(  # type: ignore[arg-type]
+        LIVE, epoch=0, sequence=7, fetched=FETCHED
+    )
+    assert [b"init", b"media"] == [each.path.read_bytes() for each in kept.waiting]
+    assert silent.asked == [each.key for each in kept.waiting]
+
+    store = folder_store(tmp_path / "objects")
+    await Archive(store, spool).deliver(kept.waiting)
+    assert b"media" == await store.get(kept.segment.key)
+
+
+async def test_a_recording_waits_for_the_store(spool: FolderSpool) -> None:
+    silent = SilentStore()
+    archive = Archive(silent, spool, live_patience_s=0)  # type: ignore[arg-type]
+    keeping = asyncio.create_task(
+        archive.keep(replace(LIVE, lane=Lane.VOD), epoch=0, sequence=7, fetched=replace(FETCHED, init=None))
+    )
+    while not silent.asked:
+        await asyncio.sleep(0)
+    silent.released.set()
+    assert () == (await keeping).waiting
