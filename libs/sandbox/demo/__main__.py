@@ -17,6 +17,7 @@ from localcluster.compose import (
     require_compose,
 )
 from sandbox.demo.customer import Customer
+from sandbox.demo.model import model_settings
 from sandbox.demo.observer import Observer
 from sandbox.demo.options import OptionInvalid, Options
 from sandbox.demo.report import Report
@@ -62,7 +63,8 @@ def _with_compose(console: Console, options: Options) -> int:
 async def _demo_in_private(console: Console, options: Options, servers: LocalServers) -> int:
     async with (
         outside_world(options) as (origin, receiver),
-        private_venue(console, servers, reachable=(origin.url, receiver.url)) as venue,
+        model_settings(options) as model,
+        private_venue(console, servers, reachable=(origin.url, receiver.url), model=model) as venue,
     ):
         return await _demo(console, options, venue, origin, receiver)
 

@@ -28,6 +28,7 @@ class Observer:
     url: str
     counts: Counter[str] = field(default_factory=Counter)
     segments: set[str] = field(default_factory=set)
+    verdicts: list[SegmentAnalyzed] = field(default_factory=list)
     _at: dict[tuple[str, str], datetime] = field(default_factory=dict)
     _connection: AbstractRobustConnection | None = None
 
@@ -58,6 +59,8 @@ class Observer:
         self.counts[event.name] += 1
         if isinstance(event, SegmentReady):
             self.segments.update(ref.key for ref in event.segments)
+        elif isinstance(event, SegmentAnalyzed):
+            self.verdicts.append(event)
 
     def delays_s(self, earlier: str, later: str) -> tuple[float, ...]:
         """Seconds from each `earlier` event to the `later` event on the same subject."""

@@ -1,7 +1,7 @@
 """What the demo is asked to do, read from DEMO_* variables."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TARGETS = ("local", "compose")
@@ -16,6 +16,8 @@ class OptionInvalid(ValueError):
 class Options:
     """`seconds` is None for the whole file; `speed` 1 is real time; `exit_at_end` ends with the stream.
 
+    `gemini` are the variables of that name for the analyzer, key and all; `gemini_double` plays the model ourselves.
+
     `target` is where the product runs: servers and processes private to the demo, or Docker Compose.
     """
 
@@ -26,6 +28,8 @@ class Options:
     report: Path | None = None
     exit_at_end: bool = False
     output: Path = Path("demo-output")
+    gemini_double: bool = False
+    gemini: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Options":
@@ -42,7 +46,24 @@ class Options:
             report=Path(report) if report else None,
             exit_at_end=environment.get("DEMO_EXIT", "") not in ("", "0", "false", "no"),
             output=Path(environment.get("DEMO_OUTPUT") or "demo-output"),
+            gemini_double=_gemini_double(environment),
+            gemini={
+                name: value
+                for name, value in environment.items()
+                if name.startswith(("GEMINI_", "ANALYSIS_")) and value
+            },
         )
+
+
+def _gemini_double(environment: Mapping[str, str]) -> bool:
+    asked = environment.get("GEMINI", "")
+    if asked not in ("", "double"):
+        raise OptionInvalid(f"GEMINI: may be double, not {asked}; a real key goes into GEMINI_API_KEY")
+    if asked and environment.get("DEMO_TARGET") == "compose":
+        raise OptionInvalid(
+            "GEMINI: the double plays for processes on this machine, not for DEMO_TARGET=compose"
+        )
+    return bool(asked)
 
 
 def _target(environment: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from sandbox.receiver import Received
+from shared.events import SegmentAnalyzed
 
 
 class Row(BaseModel):
@@ -52,11 +53,22 @@ class Latency(Row):
     event_to_webhook_p50: float | None
 
 
+class AnalysisRow(Row):
+    """Who judged how many windows, and what that cost as far as it is known."""
+
+    provider: str
+    model: str
+    windows: int
+    model_calls: int
+    cost_microusd: int
+
+
 class Report(Row):
     stream: StreamRow
     highlights: tuple[HighlightRow, ...]
     webhooks: tuple[WebhookRow, ...]
     latency_s: Latency
+    analysis: tuple[AnalysisRow, ...] = ()
 
     @property
     def faults(self) -> tuple[str, ...]:
@@ -76,6 +88,22 @@ class Report(Row):
             )
             if wrong
         )
+
+
+def analysis_rows(verdicts: Iterable[SegmentAnalyzed]) -> tuple[AnalysisRow, ...]:
+    judges: dict[tuple[str, str], list[SegmentAnalyzed]] = {}
+    for verdict in verdicts:
+        judges.setdefault((verdict.provider, verdict.model), []).append(verdict)
+    return tuple(
+        AnalysisRow(
+            provider=provider,
+            model=model,
+            windows=len(judged),
+            model_calls=sum(each.model_calls for each in judged),
+            cost_microusd=sum(each.cost_microusd for each in judged),
+        )
+        for (provider, model), judged in sorted(judges.items())
+    )
 
 
 def p50_s(values: Iterable[float]) -> float | None:

@@ -86,6 +86,9 @@ def _latency(report: Report) -> Table:
     for name, value in report.latency_s.model_dump().items():
         table.add_row(name.replace("_", " "), "–" if value is None else f"{value:.3f}")
     table.add_row("coverage", f"{report.stream.coverage_pct:.1f} %")
+    for row in report.analysis:
+        judge = " ".join(filter(None, (row.provider, row.model)))
+        table.add_row(f"windows by {judge}", f"{row.windows} for ${row.cost_microusd / 1e6:.4f}")
     return table
 
 

@@ -19,6 +19,7 @@ from sandbox.demo.options import Options
 from sandbox.demo.report import (
     Latency,
     Report,
+    analysis_rows,
     delivery_delays_s,
     highlight_row,
     p50_s,
@@ -152,6 +153,7 @@ class Show:
             stream=stream_row(self.stream),
             highlights=tuple(rows),
             webhooks=webhook_rows(received),
+            analysis=analysis_rows(self.observer.verdicts),
             latency_s=Latency(
                 webhook_to_first_segment=self._first_segment_s(),
                 segment_to_analyzed_p50=p50_s(self.observer.delays_s("segment.ready", "segment.analyzed")),

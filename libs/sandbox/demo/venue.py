@@ -1,7 +1,7 @@
 """Where the demo's product runs: private servers and processes on this machine, or the Docker Compose cluster."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit, urlunsplit
@@ -35,9 +35,12 @@ class Venue:
 
 @asynccontextmanager
 async def private_venue(
-    console: Console, servers: LocalServers, *, reachable: tuple[str, ...]
+    console: Console, servers: LocalServers, *, reachable: tuple[str, ...], model: Mapping[str, str]
 ) -> AsyncIterator[Venue]:
-    """The six services as processes of ours, on servers of ours; `reachable` are the URLs that they may call."""
+    """The six services as processes of ours, on servers of ours.
+
+    `reachable` are the URLs that they may call, `model` the analyzer's own variables.
+    """
     async with scratch_database(servers.database_admin_url) as database:
         installation = Installation(
             rabbitmq_url=servers.rabbitmq_url,
@@ -48,7 +51,9 @@ async def private_venue(
         )
         await set_up(installation)
         console.print("Starting the six services …")
-        cluster = LocalCluster(installation.environments(), log_folder=servers.folder / "logs")
+        environments = installation.environments()
+        environments["analyzer"] |= model
+        cluster = LocalCluster(environments, log_folder=servers.folder / "logs")
         await asyncio.to_thread(cluster.__enter__)
         try:
             yield Venue(installation.api_url, servers.rabbitmq_url, farewell="Ctrl-C ends everything.")
