@@ -5,7 +5,7 @@
 
 import asyncio
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from json import dumps, loads
@@ -25,6 +25,7 @@ from shared.keyring import Keyring
 log = structlog.get_logger()
 
 DATABASE_WITHIN_S = 1.0
+PATIENCE_S = 4.0  # more, where the broker is away as well
 CONTEXT = "hundredms.kept"
 MAX_HEADERS = 60
 MAX_HEADER_CHARACTERS = 1_000
@@ -64,6 +65,7 @@ class Reception:
         keyring: Keyring,
         clock: Clock,
         within_s: float = DATABASE_WITHIN_S,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._gate = gate
         self._hundredms = hundredms
@@ -71,7 +73,8 @@ class Reception:
         self._keyring = keyring
         self._clock = clock
         self._within_s = within_s
-        self._late: set[asyncio.Task[None]] = set()
+        self._patience_s = patience_s
+        self._attempts: set[asyncio.Task[None]] = set()
 
     async def receive(
         self, connection_id: ConnectionId | None, *, headers: Mapping[str, str], body: bytes, peer: str
@@ -80,29 +83,46 @@ class Reception:
         webhook = Webhook(
             connection_id=connection_id, headers=headers, body=body, peer=peer, received_at=self._clock()
         )
+        attempt = self._attempt(webhook)
         try:
-            await self._in_time(self._handle(webhook))
+            await self._outcome(attempt, within_s=self._within_s)
         except RetryableError as error:
             self._gate.refuse_if_known(webhook)
-            await self._keep(webhook, reason=error)
+            await self._keep_or_wait(webhook, attempt, reason=error)
 
     async def _handle(self, webhook: Webhook) -> None:
         connection = await self._gate.admit(webhook)
         await self._hundredms.receive(connection, webhook)
 
-    async def _in_time(self, work: Coroutine[None, None, None]) -> None:
-        """Not `asyncio.timeout`: to undo a transaction takes an answer too, so a late one is left to end by itself."""
-        task = asyncio.create_task(work)
-        self._late.add(task)
+    def _attempt(self, webhook: Webhook) -> "asyncio.Task[None]":
+        """Not under `asyncio.timeout`: to undo a transaction takes an answer too, so a late one ends by itself."""
+        task = asyncio.create_task(self._handle(webhook))
+        self._attempts.add(task)
         task.add_done_callback(self._forget)
-        done, _late = await asyncio.wait({task}, timeout=self._within_s)
-        if not done:
-            task.cancel()
-            raise DatabaseSlow(f"PostgreSQL did not answer within {self._within_s:g} s")
-        task.result()
+        return task
+
+    async def _outcome(self, attempt: "asyncio.Task[None]", *, within_s: float) -> None:
+        await asyncio.wait({attempt}, timeout=within_s)
+        if not attempt.done():
+            raise DatabaseSlow(f"PostgreSQL did not answer within {within_s:g} s")
+        attempt.result()
+
+    async def _keep_or_wait(
+        self, webhook: Webhook, attempt: "asyncio.Task[None]", *, reason: RetryableError
+    ) -> None:
+        """Where the broker cannot keep it either, a database that is only slow may still take it."""
+        try:
+            await self._keep(webhook, reason=reason)
+        except RetryableError as error:
+            if not isinstance(reason, DatabaseSlow):
+                raise
+            log.warning("hundredms_webhook_waits", reason=f"{error.code}: {error}")
+            await self._outcome(attempt, within_s=self._patience_s)
+        finally:
+            attempt.cancel()
 
     def _forget(self, task: "asyncio.Task[None]") -> None:
-        self._late.discard(task)
+        self._attempts.discard(task)
         if not task.cancelled():
             task.exception()
 
@@ -110,7 +130,7 @@ class Reception:
         try:
             await self._kept.keep(_sealed(webhook, self._keyring))
         except RetryableError:
-            metrics.hundredms_kept.labels("refused").inc()
+            metrics.hundredms_kept.labels("not_kept").inc()
             raise
         metrics.hundredms_kept.labels("kept").inc()
         log.warning("hundredms_webhook_kept", reason=f"{reason.code}: {reason}")

@@ -14,6 +14,7 @@ class FakeConnections:
     stored: tuple[Connection, ...] = ()
     away: bool = False
     hangs: bool = False
+    wakes: asyncio.Event = field(default_factory=asyncio.Event)
     asked_at: list[datetime | None] = field(default_factory=list)
 
     async def find(
@@ -31,7 +32,7 @@ class FakeConnections:
     async def _answer(self, at: datetime | None) -> None:
         self.asked_at.append(at)
         if self.hangs:
-            await asyncio.Event().wait()
+            await self.wakes.wait()
         if self.away:
             raise DatabaseUnavailable("PostgreSQL is away")
 

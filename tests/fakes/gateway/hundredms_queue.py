@@ -8,10 +8,12 @@ from shared.broker import BrokerUnavailable
 @dataclass
 class FakeWebhookQueue:
     away: bool = False
+    refused: int = 0
     sealed: list[str] = field(default_factory=list)
 
     async def keep(self, sealed: str) -> None:
         if self.away:
+            self.refused += 1
             raise BrokerUnavailable("RabbitMQ is away")
         self.sealed.append(sealed)
 

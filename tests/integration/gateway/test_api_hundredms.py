@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -228,6 +229,40 @@ async def test_every_documented_payload_is_accepted_and_recorded(gateway_app: Ga
     stopped = await gateway_app.emitted("stream.offline")
     assert {event["stream_id"] for event in stopped} <= {event["stream_id"] for event in started}
     assert len(started) >= 1
+
+
+def _variants(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Shapes that 100ms once sent or may send: a missing key each, other types of values, other envelopes."""
+    data = payload["data"]
+    for name in data:
+        yield {**payload, "data": {key: value for key, value in data.items() if key != name}}
+    for name in payload:
+        yield {key: value for key, value in payload.items() if key != name}
+    yield {**payload, "data": {key: str(value) for key, value in data.items()}}
+    yield {**payload, "data": dict.fromkeys(data)}
+    yield {**payload, "data": json.dumps(data)}
+    yield {**payload, "version": 1, "timestamp": 1638277126, "type": payload["type"].removesuffix(".success")}
+    yield {**payload, "timestamp": "Tue, 30 Nov 2021 12:58:46 GMT", "type": payload["type"].upper()}
+
+
+async def test_no_variant_of_a_documented_stream_event_is_refused(gateway_app: GatewayApp) -> None:
+    if not SAMPLES.is_dir():
+        pytest.skip("the 100ms samples (../shared/samples/100ms) are not on this machine")
+    customer = await gateway_app.register()
+    sender = await _sender(gateway_app, customer)
+    shapes = {
+        (payload["type"], *sorted(payload["data"])): payload
+        for path in sorted(SAMPLES.rglob("hls.*.json"))
+        for payload in [json.loads(path.read_bytes())]
+    }
+    variants = [
+        {**made, "id": f"v-{n}"} for shape in shapes.values() for n, made in enumerate(_variants(shape))
+    ]
+
+    answers = [(await sender.send(variant)).status_code for variant in variants]
+
+    assert len(variants) > 300
+    assert set(answers) == {200}
 
 
 async def test_secrets_of_streams_do_not_go_into_a_connection(gateway_app: GatewayApp) -> None:

@@ -1,5 +1,6 @@
 """Where a webhook goes while PostgreSQL is there, away or slow, and what becomes of what was kept."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ class World:
             keyring=self.keyring,
             clock=lambda: self.now,
             within_s=0.05,
+            patience_s=5.0,
         )
         self.backlog = Backlog(
             turns=self._turn,
@@ -112,6 +114,19 @@ async def test_without_database_and_broker_the_sender_is_told_to_come_again() ->
 
     with pytest.raises(BrokerUnavailable):
         await world.send(RIGHT)
+
+
+async def test_without_the_broker_a_slow_database_is_waited_for() -> None:
+    world = World()
+    world.connections.hangs = world.queue.away = True
+
+    sending = asyncio.create_task(world.send(RIGHT))
+    while world.queue.refused == 0:
+        await asyncio.sleep(0.01)
+    world.connections.wakes.set()
+    await sending
+
+    assert world.bodies == [BODY]
 
 
 async def test_a_known_connection_refuses_wrong_secrets_also_without_the_database() -> None:
