@@ -10,6 +10,9 @@ from localcluster.ports import claim_port
 from shared.bootstrap import Roles, service_url
 from shared.contract import SERVICES
 
+# Requests per hour: whoever watches a stream asks twice a second.
+RATE_LIMIT = 10_000
+
 
 def _fernet_key() -> str:
     return urlsafe_b64encode(secrets.token_bytes(32)).decode()
@@ -52,6 +55,7 @@ class Installation:
             "OUTBOUND_ALLOW": ",".join(self.outbound_allow),
             "SCRATCH_FOLDER": str(self.folder / "scratch" / service),
             "SPOOL_FOLDER": str(self.folder / "spool"),
+            "DEFAULT_RATE_LIMIT": str(RATE_LIMIT),
             **self.extra,
         }
 

@@ -32,6 +32,12 @@ spans = _counter("tldr_spans_total", "Spans handed to the collector of traces, b
 ready = _gauge("tldr_ready", "1 while the service is ready, else 0.", "service")
 
 http_requests = _counter("tldr_http_requests_total", "API requests.", "route", "method", "status")
+rate_limited = _counter("tldr_rate_limited_total", "Requests refused by a rate limit.", "subject")
+rate_limit_failures = _counter(
+    "tldr_rate_limit_failures_total",
+    "Requests that a storage could not count: Redis gives way to PostgreSQL, without both they pass.",
+    "storage",
+)
 hundredms_webhooks = _counter(
     "tldr_100ms_webhooks_total", "100ms webhooks by type and outcome.", "type", "outcome"
 )

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from time import monotonic
 
 from fastapi import FastAPI
 
@@ -13,11 +14,14 @@ from gateway.adapters.endpoints import EndpointRows
 from gateway.adapters.hundredms import HundredmsRows, StoredConnections, backlog_turns
 from gateway.adapters.hundredms_connections import ConnectionRows
 from gateway.adapters.hundredms_queue import WebhookQueue
+from gateway.adapters.postgres_rate_limits import PostgresRateLimits
 from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
+from gateway.adapters.redis_rate_limits import RedisRateLimits
 from gateway.adapters.streams import StreamRows
 from gateway.adapters.transactions import opener
 from gateway.adapters.view_store import ViewRows
+from gateway.domain.rate_limit import LimitPolicy
 from gateway.loops import loops
 from gateway.routes.api import create_api
 from gateway.routes.use_cases import UseCases
@@ -36,6 +40,7 @@ from gateway.workflow.objects import FilesElsewhere, SignedObjects
 from gateway.workflow.playback import Playback, PlaybackLinks
 from gateway.workflow.projection import Projection
 from gateway.workflow.public_events import PublicEvents
+from gateway.workflow.rate_limits import Limiter, RateLimits, Standby
 from gateway.workflow.streams import Streams
 from gateway.workflow.views import Views
 from gateway.workflow.watchdog import Watchdog
@@ -54,18 +59,20 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
         aclosing(_webhook_queue(base, settings)) as kept,
     ):
         background = _project(base, settings, hundredms_backlog(base, settings, kept))
-        yield Application(
-            base,
-            ops_host=settings.ops_host,
-            ops_port=settings.ops_port,
-            loops=background,
-            api=Api(
-                app=api(use_cases(base, settings), settings),
-                host=settings.http_host,
-                port=settings.http_port,
-                trusted_proxies=settings.trusted_proxies,
-            ),
-        )
+        cases = use_cases(base, settings)
+        async with aclosing(cases.rate_limits):
+            yield Application(
+                base,
+                ops_host=settings.ops_host,
+                ops_port=settings.ops_port,
+                loops=background,
+                api=Api(
+                    app=api(cases, settings),
+                    host=settings.http_host,
+                    port=settings.http_port,
+                    trusted_proxies=settings.trusted_proxies,
+                ),
+            )
 
 
 def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
@@ -84,8 +91,12 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
     intake = _intake(base, settings)
     database, outbox = base.database, base.outbox
     return UseCases(
-        authentication=Authentication(keys=StoredApiKeys(database), clock=utc_now),
-        accounts=_accounts(base, passwords or Argon2Passwords()),
+        rate_limits=RateLimits(
+            authentication=Authentication(keys=StoredApiKeys(database), clock=utc_now),
+            limiter=_limiter(base, settings),
+            policy=_limit_policy(settings),
+        ),
+        accounts=_accounts(base, settings, passwords or Argon2Passwords()),
         streams=Streams(
             open_streams=opener(StreamRows, database=database, outbox=outbox),
             intake=intake,
@@ -179,7 +190,19 @@ def hundredms_backlog(base: Foundation, settings: GatewaySettings, kept: Webhook
     )
 
 
-def _accounts(base: Foundation, passwords: Passwords) -> Accounts:
+def _limit_policy(settings: GatewaySettings) -> LimitPolicy:
+    return LimitPolicy(default=settings.default_rate_limit, registration=settings.registration_rate_limit)
+
+
+def _limiter(base: Foundation, settings: GatewaySettings) -> Limiter:
+    """PostgreSQL counts; Redis does, and PostgreSQL stands by, where there is one."""
+    postgres = PostgresRateLimits(base.database)
+    if settings.redis_url is None:
+        return postgres
+    return Standby(RedisRateLimits(settings.redis_url.get_secret_value()), postgres, clock=monotonic)
+
+
+def _accounts(base: Foundation, settings: GatewaySettings, passwords: Passwords) -> Accounts:
     return Accounts(
         open_accounts=opener(AccountRows, database=base.database, outbox=base.outbox),
         emails=StoredEmails(base.database),
@@ -187,6 +210,7 @@ def _accounts(base: Foundation, passwords: Passwords) -> Accounts:
         keyring=base.keyring,
         clock=utc_now,
         entropy=secrets.token_bytes,
+        limits=_limit_policy(settings),
     )
 
 
@@ -208,7 +232,7 @@ def _project(base: Foundation, settings: GatewaySettings, backlog: Backlog) -> t
         stores=_store_of,
         completer=completer,
     )
-    return loops(watchdog, backlog)
+    return loops(watchdog, backlog, prune_limits=PostgresRateLimits(base.database).prune)
 
 
 def openapi_text() -> str:

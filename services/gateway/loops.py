@@ -1,15 +1,21 @@
 """What runs by itself in the gateway: the watchdog that leaves no stream without an end, and the 100ms backlog."""
 
+from collections.abc import Awaitable, Callable
+
 from gateway.workflow.hundredms_reception import Backlog
 from gateway.workflow.watchdog import Watchdog
 from shared.loops import Loop
 
 WATCHDOG_PAUSE_S = 5.0
 BACKLOG_PAUSE_S = 1.0
+PRUNE_PAUSE_S = 60.0
 
 
-def loops(watchdog: Watchdog, backlog: Backlog) -> tuple[Loop, ...]:
+def loops(
+    watchdog: Watchdog, backlog: Backlog, *, prune_limits: Callable[[], Awaitable[bool]]
+) -> tuple[Loop, ...]:
     return (
         Loop("watchdog", watchdog.turn, pause_s=WATCHDOG_PAUSE_S),
         Loop("hundredms_backlog", backlog.turn, pause_s=BACKLOG_PAUSE_S),
+        Loop("rate_limits", prune_limits, pause_s=PRUNE_PAUSE_S),
     )

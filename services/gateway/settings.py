@@ -2,10 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from gateway.domain.rate_limit import MAX_LIMIT
 from shared.settings import ServiceSettings
+
+REDIS_SCHEMES = ("redis://", "rediss://")
 
 
 class GatewaySettings(ServiceSettings):
@@ -28,7 +31,23 @@ class GatewaySettings(ServiceSettings):
     stream_start_deadline_s: float = Field(
         default=900, gt=0, description="How long a stream may wait for its first media."
     )
+    default_rate_limit: int = Field(
+        default=1000, ge=1, le=MAX_LIMIT, description="Requests per hour of a key on the smallest plan."
+    )
+    registration_rate_limit: int = Field(
+        default=600, ge=1, le=MAX_LIMIT, description="Registrations per hour from one network address."
+    )
+    redis_url: SecretStr | None = Field(
+        default=None, description="Redis that counts requests: redis://… or rediss://…; else PostgreSQL does."
+    )
     link_expires_s: int = Field(default=3600, gt=0, description="How long the URLs in API answers open.")
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(REDIS_SCHEMES):
+            raise ValueError("must start with redis:// or rediss://")
+        return value
 
     @field_validator("allowed_origins", "trusted_proxies", mode="before")
     @classmethod

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.adapters import tables as t
 from gateway.adapters.transactions import Tables
+from gateway.domain.rate_limit import Allowance
 from gateway.domain.scopes import known_scopes
 from gateway.workflow.accounts import EmailTaken, NewApiKey, NewOrganization, NewUser
 from gateway.workflow.authentication import StoredKey
@@ -60,7 +61,7 @@ class StoredApiKeys:
     async def find(self, key_id: ApiKeyId) -> StoredKey | None:
         async with self._database.transaction() as session:
             connection = await session.connection()
-            row = (await connection.execute(_FIND_API_KEY, {"key_id": key_id})).mappings().first()
+            row = (await connection.execute(_FIND_CALLER, {"key_id": key_id})).mappings().first()
         return _stored_key(row) if row else None
 
 
@@ -71,9 +72,10 @@ def _stored_key(row: Mapping[Any, Any]) -> StoredKey:
         scopes=known_scopes(row["scopes"]),
         expires_at=row["expires_at"],
         revoked_at=row["revoked_at"],
+        allowance=Allowance(row["plan"], row["rate_limit"], row["organization_rate_limit"]),
         suspended=row["suspended"],
     )
 
 
 _EMAIL_TAKEN = text("SELECT email_taken(:email)")
-_FIND_API_KEY = text("SELECT * FROM find_api_key(:key_id)")
+_FIND_CALLER = text("SELECT * FROM find_caller(:key_id)")

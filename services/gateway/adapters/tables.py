@@ -53,6 +53,7 @@ class Organization(Base, table=True):
     plan: str = Field(default="starter", sa_type=Text, sa_column_kwargs={"server_default": "starter"})
     suspended: bool = Field(default=False, sa_column_kwargs=_FALSE)
     version: int = Field(default=1, sa_column_kwargs={"server_default": text("1")})
+    rate_limit: int | None = None
     sealed_signing_secret: str = Field(sa_type=Text)
     created_at: datetime = _at(default=True)
 
@@ -81,6 +82,7 @@ class ApiKey(Base, table=True):
     created_at: datetime = _at(default=True)
     expires_at: datetime | None = _maybe_at()
     revoked_at: datetime | None = _maybe_at()
+    rate_limit: int | None = None
 
 
 class IdempotencyKey(Base, table=True):

@@ -6,15 +6,18 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import AwareDatetime, BaseModel, Field, SecretStr, StringConstraints
 
+from gateway.domain.rate_limit import MAX_LIMIT
 from gateway.domain.scopes import Scope
 from gateway.routes.bodies import RequestBody
+from gateway.routes.limited import LimitedByAddress, LimitedByKey
 from gateway.routes.problems import problems_of
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.accounts import Registered
 from gateway.workflow.authentication import Caller
 from shared.ids import ApiKeyId
 
-router = APIRouter(tags=["accounts"])
+router = APIRouter(tags=["accounts"], route_class=LimitedByKey)
+registration = APIRouter(tags=["accounts"], route_class=LimitedByAddress)
 KeysCaller = Annotated[Caller, Depends(needs(Scope.KEYS_WRITE))]
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
@@ -59,6 +62,13 @@ class ApiKeyRequest(RequestBody):
         description="From then on the key is refused; in the future, with an offset. Absent: never.",
         examples=["2030-01-01T00:00:00Z"],
     )
+    rate_limit: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_LIMIT,
+        description="Requests per hour, at most what the calling key may make. Absent: as the calling key.",
+        examples=[500],
+    )
 
 
 class ApiKeyAnswer(BaseModel):
@@ -69,6 +79,7 @@ class ApiKeyAnswer(BaseModel):
     scopes: tuple[Scope, ...]
     created_at: AwareDatetime
     expires_at: AwareDatetime | None = Field(description="From then on the key is refused; null: never.")
+    rate_limit: int = Field(description="Requests per hour, of its own or by the plan.", examples=[500])
     api_key: str = Field(description="Goes into `X-API-Key`. Shown this once: store it now.")
 
 
@@ -76,7 +87,7 @@ class MessageAnswer(BaseModel):
     message: str
 
 
-@router.post("/auth/register", responses=problems_of(HTTPStatus.CONFLICT))
+@registration.post("/auth/register", responses=problems_of(HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS))
 async def register(body: RegisterRequest, use: Use) -> UserAnswer:
     """Make a user, an organization and its first API key."""
     return _answer(
@@ -105,7 +116,11 @@ def _answer(made: Registered) -> UserAnswer:
 async def issue_api_key(body: ApiKeyRequest, use: Use, caller: KeysCaller) -> ApiKeyAnswer:
     """Make a key with some of this key's scopes."""
     issued = await use.accounts.issue_key(
-        caller, name=body.name, scopes=body.scopes, expires_at=body.expires_at
+        caller,
+        name=body.name,
+        scopes=body.scopes,
+        expires_at=body.expires_at,
+        rate_limit=body.rate_limit,
     )
     key = issued.key
     return ApiKeyAnswer(
@@ -114,6 +129,7 @@ async def issue_api_key(body: ApiKeyRequest, use: Use, caller: KeysCaller) -> Ap
         scopes=key.scopes,
         created_at=key.created_at,
         expires_at=key.expires_at,
+        rate_limit=issued.rate_limit,
         api_key=str(issued.text),
     )
 

@@ -8,7 +8,18 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
 
-from gateway.routes import accounts, docs, health, hundredms, objects, playback, problems, streams, webhooks
+from gateway.routes import (
+    accounts,
+    docs,
+    health,
+    hundredms,
+    limit_headers,
+    objects,
+    playback,
+    problems,
+    streams,
+    webhooks,
+)
 from gateway.routes.any_origin import AnyOrigin
 from gateway.routes.edge import TRACE_HEADER, BodyLimit, Edge
 from gateway.routes.problems import MEDIA_TYPE, problems_of
@@ -18,7 +29,8 @@ ALIASES = ("/v1", "/api/v1")
 DESCRIPTION = (
     "Watches livestreams and VODs, finds the moments worth sharing, cuts them, "
     "and tells you within seconds.\n\n"
-    "Send your key in `X-API-Key`. Errors are problem documents (RFC 9457)."
+    "Send your key in `X-API-Key`. Errors are problem documents (RFC 9457). "
+    "Requests are limited per key and per organization: every answer tells what is left."
 )
 _OF_BODIES = (
     HTTPStatus.BAD_REQUEST,
@@ -64,6 +76,9 @@ class Api(FastAPI):
             for item in described["paths"].values():
                 for operation in item.values():
                     operation["responses"] = _fitting(operation)
+                    if limit_headers.is_limited(operation):
+                        operation["responses"] = limit_headers.with_limits(operation["responses"])
+            described["components"]["headers"] = limit_headers.components()
         return super().openapi()
 
 
@@ -117,7 +132,7 @@ def create_api(
         allow_origins=list(allowed_origins),
         allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
         allow_headers=["X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"],
-        expose_headers=[TRACE_HEADER, "Retry-After"],
+        expose_headers=[TRACE_HEADER, "Retry-After", *limit_headers.NAMES],
         max_age=600,
     )
     app.add_middleware(AnyOrigin)
@@ -127,6 +142,7 @@ def create_api(
 def _include_routers(app: FastAPI, *, prefix: str) -> None:
     """Canonical paths are in the documents; the aliases are the same routes under other names."""
     versioned = APIRouter(responses=_PROBLEMS)
+    versioned.include_router(accounts.registration)
     for module in (accounts, streams, playback, webhooks, hundredms):
         versioned.include_router(module.router)
     app.include_router(health.router)

@@ -1,4 +1,4 @@
-"""What surrounds every request: body limit, trace id, security headers, log line and metric."""
+"""What surrounds every request: body limit, trace id, security and rate limit headers, log line and metric."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,6 +11,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.routes.limit_headers import limit_headers
+from gateway.routes.limited import verdict_on
 from gateway.routes.problems import NO_SUCH_PATH, problem
 from shared import metrics
 from shared.trace import current_trace_id
@@ -45,10 +47,13 @@ class Edge:
             await _no_such_path(scope, receive, send)
             return
         began = perf_counter()
+        scope.setdefault("state", {})  # routes may get a copy of the scope, and share this
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                _add_headers(MutableHeaders(scope=message), secure=scope["scheme"] == "https")
+                headers = MutableHeaders(scope=message)
+                headers.update(_limits_told(scope))
+                _add_headers(headers, secure=scope["scheme"] == "https")
                 _note(scope, status=message["status"], seconds=perf_counter() - began)
             await send(message)
 
@@ -59,6 +64,11 @@ async def _no_such_path(scope: Scope, receive: Receive, send: Send) -> None:
     """No id and no key holds U+0000; PostgreSQL's text cannot even be asked for it."""
     answer = problem(HTTPStatus.NOT_FOUND, code="not_found", detail=NO_SUCH_PATH)
     await answer(scope, receive, send)
+
+
+def _limits_told(scope: Scope) -> dict[str, str]:
+    verdict = verdict_on(scope)
+    return limit_headers(verdict) if verdict else {}
 
 
 def _add_headers(headers: MutableHeaders, *, secure: bool) -> None:

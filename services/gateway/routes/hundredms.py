@@ -17,12 +17,13 @@ from gateway.domain.hundredms_networks import MAX_NETWORKS
 from gateway.domain.scopes import Scope
 from gateway.domain.stream_options import StreamOptions
 from gateway.routes.bodies import RequestBody
+from gateway.routes.limited import LimitedByKey
 from gateway.routes.use_cases import Use, UseCases, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.hundredms_connections import ConnectionPatch, ConnectionRequest, ConnectionView
 from shared.ids import ConnectionId
 
-router = APIRouter(tags=["100ms"])
+router = APIRouter(tags=["100ms"], route_class=LimitedByKey)
 webhook_router = APIRouter(tags=["100ms"])
 ConnectionWriter = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_WRITE))]
 OVERLAP_S = 24 * 3600

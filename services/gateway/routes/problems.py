@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
 from gateway.domain import refusals
+from gateway.domain.rate_limit import RateLimitExceeded, Subject
 from shared.errors import RetryableError
 from shared.trace import current_trace_id
 
@@ -37,7 +38,7 @@ _TEXTS: Mapping[str, str] = MappingProxyType(
         "tuple_type": "must be a list",
     }
 )
-_MEANINGS: Mapping[HTTPStatus, str] = MappingProxyType(
+MEANINGS: Mapping[HTTPStatus, str] = MappingProxyType(
     {
         HTTPStatus.BAD_REQUEST: "The body is not JSON",
         HTTPStatus.UNAUTHORIZED: "No key or secret, or not a valid one",
@@ -48,6 +49,7 @@ _MEANINGS: Mapping[HTTPStatus, str] = MappingProxyType(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json",
         HTTPStatus.UNPROCESSABLE_ENTITY: "A field is wrong",
+        HTTPStatus.TOO_MANY_REQUESTS: "Rate limit exceeded: try again after `Retry-After` seconds",
         HTTPStatus.SERVICE_UNAVAILABLE: "Try again after `Retry-After` seconds",
     }
 )
@@ -79,6 +81,7 @@ class Problem(BaseModel):
     detail: str = Field(description="What is wrong, for people.", examples=["Stream not found"])
     trace_id: str | None = Field(default=None, description="Tell us this when you ask about an error.")
     errors: list[FieldFault] | None = Field(default=None, description="Each wrong field, with status 422.")
+    subject: Subject | None = Field(default=None, description="Whose budget is used up, with status 429.")
 
 
 def problem(
@@ -88,6 +91,7 @@ def problem(
     detail: str,
     errors: Sequence[Mapping[str, str]] = (),
     headers: Mapping[str, str] | None = None,
+    subject: Subject | None = None,
 ) -> JSONResponse:
     body = Problem(
         type=f"urn:tldr:problem:{code}",
@@ -96,6 +100,7 @@ def problem(
         detail=detail,
         trace_id=current_trace_id(),
         errors=[FieldFault(**error) for error in errors] or None,
+        subject=subject,
     )
     return JSONResponse(
         body.model_dump(exclude_none=True), status_code=status, media_type=MEDIA_TYPE, headers=headers
@@ -104,12 +109,13 @@ def problem(
 
 def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """What a route's description says of these statuses."""
-    return {int(status): {"model": Problem, "description": _MEANINGS[status]} for status in statuses}
+    return {int(status): {"model": Problem, "description": MEANINGS[status]} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
     """Answer every error of the application with a problem document."""
     for kind, handler in (
+        (RateLimitExceeded, _limited),
         (refusals.Refused, _refused),
         (RetryableError, _unavailable),
         (RequestValidationError, _invalid),
@@ -126,6 +132,16 @@ async def _refused(_request: Request, error: refusals.Refused) -> Response:
     )
     headers = {"WWW-Authenticate": "ApiKey"} if status is HTTPStatus.UNAUTHORIZED else None
     return problem(status, code=error.code, detail=str(error), errors=faults, headers=headers)
+
+
+async def _limited(_request: Request, error: RateLimitExceeded) -> Response:
+    return problem(
+        HTTPStatus.TOO_MANY_REQUESTS,
+        code=error.code,
+        detail=str(error),
+        headers={"Retry-After": str(error.retry_after_s)},
+        subject=error.subject,
+    )
 
 
 async def _unavailable(_request: Request, error: RetryableError) -> Response:

@@ -17,13 +17,14 @@ from gateway.domain.stream_options import (
     check_metadata,
 )
 from gateway.routes.bodies import RequestBody
+from gateway.routes.limited import LimitedByKey
 from gateway.routes.use_cases import PageQuery, Use, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.intake import StreamRequest
 from gateway.workflow.streams import RequestKey
 from shared.ids import HighlightId, StreamId
 
-router = APIRouter(tags=["streams"])
+router = APIRouter(tags=["streams"], route_class=LimitedByKey)
 StreamReader = Annotated[Caller, Depends(needs(Scope.STREAMS_READ))]
 StreamWriter = Annotated[Caller, Depends(needs(Scope.STREAMS_WRITE))]
 HighlightReader = Annotated[Caller, Depends(needs(Scope.HIGHLIGHTS_READ))]

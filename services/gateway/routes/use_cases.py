@@ -9,13 +9,15 @@ from fastapi.security import APIKeyHeader
 
 from gateway.domain.page import MAX_PAGE, MAX_PER_PAGE, PageRequest
 from gateway.domain.scopes import Scope
+from gateway.routes.limited import API_KEY_HEADER, caller_of
 from gateway.workflow.accounts import Accounts
-from gateway.workflow.authentication import Authentication, Caller
+from gateway.workflow.authentication import Caller
 from gateway.workflow.endpoints import Endpoints
 from gateway.workflow.hundredms_connections import HundredmsConnections
 from gateway.workflow.hundredms_reception import Reception
 from gateway.workflow.objects import SignedObjects
 from gateway.workflow.playback import Playback
+from gateway.workflow.rate_limits import RateLimits
 from gateway.workflow.streams import Streams
 
 
@@ -23,7 +25,7 @@ from gateway.workflow.streams import Streams
 class UseCases:
     """Everything that the API can do; the composition root fills it."""
 
-    authentication: Authentication
+    rate_limits: RateLimits
     accounts: Accounts
     streams: Streams
     endpoints: Endpoints
@@ -38,18 +40,18 @@ def use_cases(request: Request) -> UseCases:
 
 
 Use = Annotated[UseCases, Depends(use_cases)]
-ApiKeyText = Annotated[
-    str | None, Security(APIKeyHeader(name="X-API-Key", auto_error=False, scheme_name="ApiKey"))
-]
+_DescribedKey = Security(APIKeyHeader(name=API_KEY_HEADER, auto_error=False, scheme_name="ApiKey"))
 
 
 def needs(scope: Scope) -> Callable[..., Coroutine[Any, Any, Caller]]:
-    """A dependency that gives the caller, or ends the request with 401 or 403."""
+    """A dependency that gives the caller, or ends the request with 401, 403 or 429."""
 
-    async def caller(use: Use, api_key: ApiKeyText) -> Caller:
-        return await use.authentication.caller(api_key, scope=scope)
+    async def permitted(request: Request, _key: Annotated[str | None, _DescribedKey]) -> Caller:
+        caller = await caller_of(request)
+        caller.check(scope)
+        return caller
 
-    return caller
+    return permitted
 
 
 def _page(

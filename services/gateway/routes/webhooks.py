@@ -8,12 +8,13 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, Field
 from gateway.domain.events_feed import PublicEventType
 from gateway.domain.scopes import Scope
 from gateway.routes.bodies import RequestBody
+from gateway.routes.limited import LimitedByKey
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.endpoints import EndpointView
 from shared.ids import EndpointId
 
-router = APIRouter(tags=["webhooks"])
+router = APIRouter(tags=["webhooks"], route_class=LimitedByKey)
 WebhookReader = Annotated[Caller, Depends(needs(Scope.WEBHOOKS_READ))]
 WebhookWriter = Annotated[Caller, Depends(needs(Scope.WEBHOOKS_WRITE))]
 

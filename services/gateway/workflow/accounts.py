@@ -2,14 +2,15 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 
 from gateway.domain import api_key
 from gateway.domain.account import check_password, normalised_email
 from gateway.domain.api_key import ApiKeyText
-from gateway.domain.refusals import Conflict, Forbidden, NotFound
+from gateway.domain.rate_limit import Allowance, LimitPolicy
+from gateway.domain.refusals import Conflict, Forbidden, NotFound, Unacceptable
 from gateway.domain.scopes import Scope, owner_scopes
 from gateway.domain.webhook_secret import webhook_secret
 from gateway.workflow.authentication import Caller
@@ -57,6 +58,7 @@ class NewApiKey:
     scopes: tuple[Scope, ...]
     created_at: datetime
     expires_at: datetime | None = None
+    rate_limit: int | None = None
 
 
 class AccountTables(Protocol):
@@ -97,10 +99,11 @@ class Registered:
 
 @dataclass(frozen=True)
 class IssuedKey:
-    """A new key. `text` is shown this once."""
+    """A new key. `text` is shown this once; `rate_limit` is what it may do per hour, by itself or by its plan."""
 
     key: NewApiKey
     text: ApiKeyText
+    rate_limit: int
 
 
 class Accounts:
@@ -113,6 +116,7 @@ class Accounts:
         keyring: Keyring,
         clock: Clock,
         entropy: Entropy,
+        limits: LimitPolicy,
     ) -> None:
         self._open = open_accounts
         self._emails = emails
@@ -120,6 +124,7 @@ class Accounts:
         self._keyring = keyring
         self._clock = clock
         self._entropy = entropy
+        self._limits = limits
 
     async def register(self, *, email: str, password: str, company_name: str) -> Registered:
         """User, organization and first key in one transaction. Raises Unacceptable or EmailTaken."""
@@ -136,7 +141,10 @@ class Accounts:
             created_at=organization.created_at,
         )
         issued = self._new_key(
-            organization.organization_id, name="first key", scopes=owner_scopes(organization.plan)
+            organization.organization_id,
+            name="first key",
+            scopes=owner_scopes(organization.plan),
+            allowance=Allowance(organization.plan, None, None),
         )
         async with self._open(organization.organization_id) as tables:
             await tables.add_organization(organization)
@@ -145,13 +153,28 @@ class Accounts:
         return Registered(user, organization, issued.text)
 
     async def issue_key(
-        self, caller: Caller, *, name: str, scopes: tuple[Scope, ...], expires_at: datetime | None = None
+        self,
+        caller: Caller,
+        *,
+        name: str,
+        scopes: tuple[Scope, ...],
+        expires_at: datetime | None = None,
+        rate_limit: int | None = None,
     ) -> IssuedKey:
-        """A key with some of the caller's own scopes. Raises Forbidden for others, Unacceptable for the past."""
+        """A key with some of the caller's own scopes, and at most the caller's own limit.
+
+        Raises Forbidden for other scopes, Unacceptable for the past and for a higher limit.
+        """
         beyond = sorted(set(scopes) - caller.scopes)
         if beyond:
             raise Forbidden(f"Insufficient scope: this key cannot grant {', '.join(beyond)}")
-        issued = self._new_key(caller.organization_id, name=name, scopes=scopes, expires_at=expires_at)
+        issued = self._new_key(
+            caller.organization_id,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at,
+            allowance=self._granted(caller.allowance, rate_limit),
+        )
         async with self._open(caller.organization_id) as tables:
             await tables.add_api_key(issued.key)
         return issued
@@ -161,6 +184,13 @@ class Accounts:
         async with self._open(caller.organization_id) as tables:
             if not await tables.revoke_api_key(key_id, at=self._clock()):
                 raise NotFound("API key not found")
+
+    def _granted(self, own: Allowance, wanted: int | None) -> Allowance:
+        """The new key's allowance: what is wanted, else what limits the calling key."""
+        at_most = self._limits.key_limit(own)
+        if wanted is not None and wanted > at_most:
+            raise Unacceptable(f"This key can grant at most {at_most} requests per hour", field="rate_limit")
+        return own if wanted is None else replace(own, key=wanted)
 
     def _new_organization(self, name: str) -> NewOrganization:
         organization_id = OrganizationId(random_id("org", self._entropy(6)))
@@ -180,6 +210,7 @@ class Accounts:
         *,
         name: str,
         scopes: tuple[Scope, ...],
+        allowance: Allowance,
         expires_at: datetime | None = None,
     ) -> IssuedKey:
         now = self._clock()
@@ -192,8 +223,9 @@ class Accounts:
             scopes=tuple(dict.fromkeys(scopes)),
             created_at=now,
             expires_at=None if expires_at is None else api_key.checked_expiry(expires_at, now=now),
+            rate_limit=allowance.key,
         )
-        return IssuedKey(key, text)
+        return IssuedKey(key, text, self._limits.key_limit(allowance))
 
 
 def signing_context(organization_id: OrganizationId) -> str:

@@ -1,10 +1,11 @@
-"""Who calls: from an API key to its organization and scopes."""
+"""Who calls: from an API key to its organization, its limits and its scopes."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from gateway.domain import api_key
+from gateway.domain.rate_limit import Allowance
 from gateway.domain.refusals import Forbidden, Unauthenticated
 from gateway.domain.scopes import Scope
 from shared.clock import Clock
@@ -20,6 +21,7 @@ class StoredKey:
     scopes: frozenset[Scope]
     expires_at: datetime | None
     revoked_at: datetime | None
+    allowance: Allowance
     suspended: bool
 
     def is_live(self, now: datetime) -> bool:
@@ -33,6 +35,15 @@ class Caller:
     organization_id: OrganizationId
     key_id: ApiKeyId
     scopes: frozenset[Scope]
+    allowance: Allowance
+    suspended: bool
+
+    def check(self, scope: Scope) -> None:
+        """Raise Forbidden unless the caller may do this now."""
+        if self.suspended:
+            raise Forbidden("The organization is suspended")
+        if scope not in self.scopes:
+            raise Forbidden(f"Insufficient scope: {scope} is needed")
 
 
 class StoredKeys(Protocol):
@@ -46,8 +57,8 @@ class Authentication:
         self._keys = keys
         self._clock = clock
 
-    async def caller(self, text: str | None, *, scope: Scope) -> Caller:
-        """The caller, if the key is genuine, alive and may do this. Raises Unauthenticated or Forbidden."""
+    async def identify(self, text: str | None) -> Caller:
+        """The caller, if the key is genuine and alive. Raises Unauthenticated."""
         if not text:
             raise Unauthenticated("Missing API key")
         key = api_key.parse(text)
@@ -56,8 +67,6 @@ class Authentication:
             raise Unauthenticated("Invalid API key")
         if not stored.is_live(self._clock()):
             raise Unauthenticated("Invalid API key")
-        if stored.suspended:
-            raise Forbidden("The organization is suspended")
-        if scope not in stored.scopes:
-            raise Forbidden(f"Insufficient scope: {scope} is needed")
-        return Caller(stored.organization_id, key.key_id, stored.scopes)
+        return Caller(
+            stored.organization_id, key.key_id, stored.scopes, stored.allowance, suspended=stored.suspended
+        )

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -117,7 +117,11 @@ async def running_api(database_url: str, folder: Path, **changes: Any) -> AsyncI
     trace.configure()
     settings = settings_for(database_url, folder, database_pool_size=5, **changes)
     async with foundation("gateway", settings) as base:
-        app = api(use_cases(base, settings, passwords=QuickPasswords()), settings)
+        cases = use_cases(base, settings, passwords=QuickPasswords())
+        app = api(cases, settings)
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
-        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+        async with (
+            aclosing(cases.rate_limits),
+            httpx2.AsyncClient(transport=transport, base_url="http://test") as client,
+        ):
             yield GatewayApp(app, client, base, settings)

@@ -1,12 +1,15 @@
 """A database with the gateway's schema alone, copied for each test: no queue is needed here."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from localcluster import binaries
+from localcluster.children import scratch_folder
+from localcluster.redis import RedisServer
 from localcluster.scratch_database import database_url, execute, scratch_database
 from shared.bootstrap import Roles, service_url, set_up
 from shared.database import Database
@@ -48,3 +51,17 @@ async def gateway_app(gateway_database: Database, tmp_path: Path) -> AsyncIterat
     """The API on an empty database, without a broker: what it emits stays in the outbox."""
     async with running_api(gateway_database.url, tmp_path) as app:
         yield app
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """Started at its first use; a test that kills it starts it again."""
+    if binaries.find("redis-server") is None:
+        pytest.skip("redis-server is not installed: run `make install`")
+    with scratch_folder() as folder:
+        server = RedisServer(folder / "redis")
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()

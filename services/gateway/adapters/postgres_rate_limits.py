@@ -1,0 +1,63 @@
+"""Counts of the rate limits in PostgreSQL: one call for a request, under row locks and the database's clock."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.domain.rate_limit import Budget, Count, Taken
+from gateway.workflow.rate_limits import LimiterUnavailable
+from shared.database import Database
+
+PRUNED_AT_ONCE = 10_000
+
+
+class PostgresRateLimits:
+    name = "postgresql"
+
+    def __init__(self, database: Database) -> None:
+        # One statement needs no BEGIN and COMMIT around it, which are two more round trips.
+        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+
+    async def take(self, budgets: Sequence[Budget]) -> Taken:
+        wanted = {
+            "subjects": [budget.name for budget in budgets],
+            "limits": [budget.limit for budget in budgets],
+            "windows_ms": [budget.window_s * 1000 for budget in budgets],
+        }
+        with _unavailable():
+            async with self._engine.connect() as connection:
+                row = (await connection.execute(_TAKE, wanted)).one()
+        counts = zip(row.previous, row.current, row.elapsed_ms, strict=True)
+        return Taken(row.allowed, tuple(Count(*count) for count in counts), row.now_ms)
+
+    async def prune(self) -> bool:
+        """Forget who made no request for two windows; True when there may be more of them."""
+        with _unavailable():
+            async with self._engine.connect() as connection:
+                return (
+                    await connection.execute(_PRUNE, {"at_most": PRUNED_AT_ONCE})
+                ).rowcount >= PRUNED_AT_ONCE
+
+    async def aclose(self) -> None:
+        """The connections belong to the service's pool."""
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Whatever is wrong with the counts is no reason to refuse a request."""
+    try:
+        yield
+    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+        raise LimiterUnavailable(f"{type(error).__name__}: {error}") from error
+
+
+_TAKE = text("SELECT * FROM take_rate_limits(:subjects, :limits, :windows_ms)")
+# Rows that a request holds are left for the next turn: pruning waits for nobody and so never deadlocks.
+_PRUNE = text(
+    "DELETE FROM rate_limits WHERE subject IN (SELECT subject FROM rate_limits "
+    "WHERE started_ms + 2 * window_ms < floor(extract(epoch FROM clock_timestamp()) * 1000) "
+    "LIMIT :at_most FOR UPDATE SKIP LOCKED)"
+)
