@@ -15,7 +15,7 @@ from aiormq.exceptions import AMQPError as WireError
 from shared.broker import BrokerUnavailable, Publisher
 from shared.topology import KEPT_WEBHOOKS
 
-KEEP_WITHIN_S = 0.8
+KEEP_WITHIN_S = 2.0
 TAKE_WITHIN_S = 5.0
 _FAULTS = (AMQPError, WireError, ChannelInvalidStateError, ConnectionError, TimeoutError)
 
