@@ -113,6 +113,9 @@ class Profile(ProfilePart):
     prompt: str = ""
     include_audio: bool = True
     include_chat: bool = True
+    frame_interval_s: float = Field(
+        default=1.0, ge=0.1, le=10, description="Seconds between the pictures that a model sees."
+    )
 
     @model_validator(mode="after")
     def _weights_sum_to_one(self) -> Self:

@@ -57,7 +57,6 @@ async def model(
             inline_max_bytes=settings.gemini_inline_max_bytes,
             thinking_level=settings.gemini_thinking_level,
             media_resolution=settings.gemini_media_resolution,
-            fps=settings.gemini_fps,
         ),
         api_key=settings.gemini_api_key.get_secret_value(),
         prices=read_prices(settings.gemini_prices or PACKAGED),
@@ -65,6 +64,12 @@ async def model(
     )
     clips = ClipMaker(runner, wall_clock_s=settings.media_timeout_s)
     try:
-        yield GeminiProvider(api, clips=clips, edges=signals, budget_s=settings.gemini_budget_s)
+        yield GeminiProvider(
+            api,
+            clips=clips,
+            edges=signals,
+            budget_s=settings.gemini_budget_s,
+            fps=settings.gemini_fps,
+        )
     finally:
         await api.close()

@@ -40,7 +40,10 @@ class AnalyzerSettings(ServiceSettings):
         default=None, description="Tokens for each picture: low, medium or high; the model's own default."
     )
     gemini_fps: float | None = Field(
-        default=None, gt=0, le=24, description="Pictures a second that the model sees; its own default is 1."
+        default=None,
+        gt=0,
+        le=24,
+        description="Pictures a second that the model sees, whatever a stream's `frame_interval` says.",
     )
     gemini_timeout_s: float = Field(default=60, gt=0, le=300, description="Longest single request to Gemini.")
     gemini_budget_s: float = Field(

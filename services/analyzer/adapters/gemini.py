@@ -20,6 +20,7 @@ from analyzer.domain.gemini.prompt import (
     SYSTEM_INSTRUCTION,
     answer_schema,
     brief,
+    pictures_a_second,
     refine_task,
     repair_task,
     task,
@@ -86,12 +87,24 @@ class GeminiProvider:
 
     name = PROVIDER
 
-    def __init__(self, api: GeminiApi, *, clips: Clips, edges: SnapPoints, budget_s: float) -> None:
-        """`edges` measures locally what a model cannot tell to the frame; `budget_s` bounds a whole window."""
+    def __init__(
+        self,
+        api: GeminiApi,
+        *,
+        clips: Clips,
+        edges: SnapPoints,
+        budget_s: float,
+        fps: float | None = None,
+    ) -> None:
+        """`edges` measures locally what a model cannot tell to the frame; `budget_s` bounds a whole window.
+
+        `fps` is how many pictures a second every window is seen at, whatever its profile says.
+        """
         self._api = api
         self._clips = clips
         self._edges = edges
         self._budget_s = budget_s
+        self._fps = fps
 
     async def score(self, window: MediaWindow, profile: Profile) -> Analysis:
         """As the port says; raises the provider's errors, which carry what was paid, and the media runner's."""
@@ -124,7 +137,7 @@ class GeminiProvider:
     async def _seen(
         self, clip: Clip, profile: Profile, errand: Errand, edges: "asyncio.Task[tuple[int, ...]]"
     ) -> Analysis:
-        async with self._api.shown(clip, errand) as video:
+        async with self._api.shown(clip, errand, fps=self._fps or pictures_a_second(profile)) as video:
             talk = _Talk(clip, video, profile, errand)
             reading, model = await self._found(talk)
             note = ""

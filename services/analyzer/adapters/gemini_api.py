@@ -65,7 +65,6 @@ class GeminiOptions:
     inline_max_bytes: int = 14_000_000
     thinking_level: str = "low"
     media_resolution: str | None = None
-    fps: float | None = None
 
 
 @dataclass(slots=True)
@@ -136,31 +135,27 @@ class GeminiApi:
     # -- media ---------------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def shown(self, clip: Clip, errand: Errand) -> AsyncIterator[types.Part]:
+    async def shown(self, clip: Clip, errand: Errand, *, fps: float | None) -> AsyncIterator[types.Part]:
         """The clip as a part of a request: inline when small, else uploaded, and deleted at the end of the block.
 
+        `fps` is how many pictures a second the model sees; None leaves it to the model.
         Raises the provider's errors of `analyzer.workflow`.
         """
         if clip.size_bytes <= self.options.inline_max_bytes:
             body = await asyncio.to_thread(clip.path.read_bytes)
-            yield self._part(inline_data=types.Blob(data=body, mime_type=clip.mime_type))
+            yield types.Part(
+                inline_data=types.Blob(data=body, mime_type=clip.mime_type), video_metadata=_sampled(fps)
+            )
             return
         name = await self._tried(lambda: self._uploaded(clip), errand)
         try:
             uri = await self._active(name, errand)
-            yield self._part(file_data=types.FileData(file_uri=uri, mime_type=clip.mime_type))
+            yield types.Part(
+                file_data=types.FileData(file_uri=uri, mime_type=clip.mime_type),
+                video_metadata=_sampled(fps),
+            )
         finally:
             await self._delete(name)
-
-    def _part(
-        self, *, inline_data: types.Blob | None = None, file_data: types.FileData | None = None
-    ) -> types.Part:
-        fps = self.options.fps
-        return types.Part(
-            inline_data=inline_data,
-            file_data=file_data,
-            video_metadata=None if fps is None else types.VideoMetadata(fps=fps),
-        )
 
     async def _uploaded(self, clip: Clip) -> str:
         """Upload under a name of our own, so that also an upload that broke off half-way can be deleted."""
@@ -318,6 +313,10 @@ class GeminiApi:
         if failure.kind is Kind.OPERATOR:
             return ProviderMisconfigured(failure.words, retry_after_s=OPERATOR_PAUSE_S)
         return ProviderRefused(failure.words)
+
+
+def _sampled(fps: float | None) -> types.VideoMetadata | None:
+    return None if fps is None else types.VideoMetadata(fps=fps)
 
 
 def _reply(response: types.GenerateContentResponse, model: str) -> Reply:

@@ -40,6 +40,7 @@ def resolve(basis: Profile, *, options: StreamOptions) -> Profile:
             "tags": tuple(dict.fromkeys((*basis.tags, *options.custom_tags))),
             "include_audio": options.include_audio,
             "include_chat": options.include_chat,
+            "frame_interval_s": options.frame_interval,
         }
     )
 

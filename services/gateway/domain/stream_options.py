@@ -42,7 +42,7 @@ class StreamOptions(BaseModel):
         ge=0.1,
         le=10.0,
         allow_inf_nan=False,
-        description="Seconds between looked-at frames. Kept and echoed; not acted on yet.",
+        description="Seconds between the pictures that a model sees; measurements look at ten a second.",
     )
     max_highlights: int | None = Field(
         default=None,

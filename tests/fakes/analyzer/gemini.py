@@ -95,7 +95,13 @@ class Desk:
 
 @asynccontextmanager
 async def desk(
-    media: Path, folder: Path, *, clip: Path | None = None, budget_s: float = 60.0, **options: Any
+    media: Path,
+    folder: Path,
+    *,
+    clip: Path | None = None,
+    budget_s: float = 60.0,
+    fps: float | None = None,
+    **options: Any,
 ) -> AsyncIterator[Desk]:
     """Everything put together; with `clip` no clip is made anew. `options` are those of GeminiOptions."""
     slept: list[float] = []
@@ -116,7 +122,7 @@ async def desk(
         )
         edges = FakeEdges()
         clips = ReadyClips(clip) if clip else ClipMaker(MediaRunner(sandbox=Sandbox.LIMITS_ONLY))
-        provider = GeminiProvider(api, clips=clips, edges=edges, budget_s=budget_s)
+        provider = GeminiProvider(api, clips=clips, edges=edges, budget_s=budget_s, fps=fps)
         try:
             yield Desk(double, api, provider, edges, media, folder, slept)
         finally:

@@ -312,6 +312,15 @@ async def test_options_reach_the_request(media: Path, clip: Path, tmp_path: Path
     assert "MEDIUM" == call.asked.config["thinkingConfig"]["thinking_level"]
 
 
+@pytest.mark.parametrize(("interval_s", "fps"), [(0.5, 2.0), (10.0, 0.1), (0.3, 3.333), (1.0, None)])
+async def test_the_interval_of_a_stream_decides_how_many_pictures_the_model_sees(
+    at_desk: Desk, interval_s: float, fps: float | None
+) -> None:
+    await at_desk.judge(profile(frame_interval_s=interval_s))
+
+    assert fps == at_desk.double.asked[0].fps
+
+
 async def test_the_default_version_of_the_api_is_v1(at_desk: Desk) -> None:
     await at_desk.judge()
 

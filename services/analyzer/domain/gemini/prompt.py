@@ -48,6 +48,11 @@ class ClipSpan:
         return self.to_us / 1e6
 
 
+def pictures_a_second(profile: Profile) -> float | None:
+    """What the profile's interval asks for; None where that is the model's own default of one."""
+    return None if profile.frame_interval_s == 1.0 else round(1 / profile.frame_interval_s, 3)
+
+
 def brief(profile: Profile) -> str:
     """The profile's words as one JSON document."""
     wishes = {
