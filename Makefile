@@ -32,7 +32,7 @@ system:
 	pathlib.Path(sysconfig.get_path('purelib'), 'tldr.pth').write_text(f'{here}/services\n{here}/libs\n')"
 	@touch $@
 
-demo: install ## Run everything on a demo stream (TARGET=local|compose, DEMO_MEDIA, DEMO_SPEED, DEMO_SECONDS, DEMO_REPORT, DEMO_EXIT)
+demo: install ## Run everything on a demo stream (TARGET=local|compose, DEMO_MEDIA, DEMO_SPEED, DEMO_SECONDS, DEMO_REPORT, DEMO_EXIT, GEMINI=double)
 	DEMO_TARGET=$(TARGET) $(BIN)/python -m sandbox.demo
 
 test: install check ## All checks, then all tests but those of faults, Compose and browsers

@@ -49,6 +49,7 @@ def test_options_reach_clip_cap_tags_and_senses() -> None:
         custom_tags=("final", "final"),
         include_audio=False,
         include_chat=False,
+        frame_interval=0.5,
     )
 
     profile = resolve(BASIS, options=options)
@@ -56,6 +57,7 @@ def test_options_reach_clip_cap_tags_and_senses() -> None:
     assert (profile.clip.target_us, profile.selection.max_highlights) == (90_000_000, 7)
     assert (profile.include_audio, profile.include_chat) == (False, False)
     assert profile.tags == ("final",)
+    assert profile.frame_interval_s == 0.5
 
 
 @given(
