@@ -45,6 +45,9 @@ _PROBLEMS = problems_of(
     HTTPStatus.SERVICE_UNAVAILABLE,
     *_OF_BODIES,
 )
+_LINK_PROBLEMS = problems_of(
+    HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.SERVICE_UNAVAILABLE
+)
 _WEBHOOK_PROBLEMS = problems_of(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNAUTHORIZED,
@@ -86,7 +89,9 @@ def _fitting(operation: dict[str, Any]) -> dict[str, Any]:
     """What cannot happen to an operation without key, id or body is left out."""
     answers: dict[str, Any] = operation["responses"]
     left_out = set()
-    if "security" not in operation and "404" in answers:  # a webhook's 401 and 403 are not about a key
+    if (
+        "security" not in operation and {"401", "404"} <= answers.keys()
+    ):  # of webhooks and links: not about a key
         left_out |= {"401", "403"}
     if "requestBody" not in operation:
         left_out |= {str(int(status)) for status in _OF_BODIES}
@@ -143,7 +148,7 @@ def _include_routers(app: FastAPI, *, prefix: str) -> None:
     """Canonical paths are in the documents; the aliases are the same routes under other names."""
     versioned = APIRouter(responses=_PROBLEMS)
     versioned.include_router(accounts.registration)
-    for module in (accounts, streams, playback, webhooks, hundredms):
+    for module in (accounts, streams, webhooks, hundredms):
         versioned.include_router(module.router)
     app.include_router(health.router)
     app.include_router(docs.router)
@@ -152,3 +157,6 @@ def _include_routers(app: FastAPI, *, prefix: str) -> None:
     for path in dict.fromkeys((prefix, *ALIASES)):
         app.include_router(hundredms.webhook_router, prefix=path, include_in_schema=False)
         app.include_router(versioned, prefix=path, include_in_schema=path == prefix)
+        app.include_router(
+            playback.router, prefix=path, responses=_LINK_PROBLEMS, include_in_schema=path == prefix
+        )

@@ -8,7 +8,7 @@ from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
 from gateway.domain.hls_playlist import MEDIA_TYPE
-from gateway.routes.problems import problems_of
+from gateway.routes.problems import Problem
 from gateway.routes.use_cases import Use
 from shared.ids import HighlightId, OrganizationId
 
@@ -16,17 +16,17 @@ router = APIRouter(tags=["highlights"])
 _FILE_NAME = "/highlights/{highlight_id}/playlist.m3u8"
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"content": {MEDIA_TYPE: {"schema": {"type": "string"}}}, "description": "The playlist"},
-    304: {"description": "The kept playlist is still good"},
-    **problems_of(HTTPStatus.FORBIDDEN, HTTPStatus.GONE),
+    403: {"model": Problem, "description": "The link is wrong, or has expired"},
+    410: {"model": Problem, "description": "The media is not kept any more"},
 }
 
 
 class PlaylistLink(BaseModel):
     """The query of a link, as `playback_url` has it."""
 
-    organization: str
+    organization: str = Field(description="Whose highlight it is.")
     expires: int = Field(description="Until when the link opens, in unix seconds.")
-    signature: str
+    signature: str = Field(description="Covers highlight, organization and expiry.")
 
 
 Link = Annotated[PlaylistLink, Query()]

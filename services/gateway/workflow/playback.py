@@ -1,5 +1,6 @@
 """Instant playback: signed links to a highlight's playlist, and the playlist itself over freshly signed segments."""
 
+import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -132,8 +133,9 @@ class Playback:
         if not segments:
             raise _gone()
         try:
-            for segment in (segments[0], segments[-1]):
-                await self._store.get_range(segment.key, 0, 1)
+            await asyncio.gather(
+                *(self._store.get_range(each.key, 0, 1) for each in (segments[0], segments[-1]))
+            )
         except ObjectMissing as error:
             raise _gone() from error
 

@@ -13,6 +13,7 @@ from gateway.routes.api import create_api
 
 COMMITTED = Path(__file__).resolve().parents[3] / "docs" / "openapi.json"
 OPEN = {
+    ("get", "/v1/highlights/{highlight_id}/playlist.m3u8"),
     ("get", "/health"),
     ("post", "/v1/auth/register"),
     ("post", "/webhooks/100ms"),
@@ -66,6 +67,8 @@ def test_only_what_can_happen_to_a_route_is_described(described: dict[str, Any])
     assert "409" in operations["post", "/v1/auth/register"]["responses"]
     assert "413" not in operations["get", "/v1/streams"]["responses"]
     assert "requestBody" in operations["post", "/webhooks/100ms"]
+    playlist = operations["get", "/v1/highlights/{highlight_id}/playlist.m3u8"]["responses"]
+    assert playlist.keys() == {"200", "403", "404", "410", "422", "503"}
 
 
 def test_every_field_of_a_request_has_a_description_or_an_example(described: dict[str, Any]) -> None:
