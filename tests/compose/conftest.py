@@ -106,7 +106,11 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
     except ComposeMissingError as error:
         pytest.skip(f"needs Docker Compose: {error}")
     if LAB.is_file():
-        subprocess.run([LAB, "images", COMPOSE_FILE], check=True, capture_output=True)
+        subprocess.run(
+            [LAB, "images", COMPOSE_FILE, COMPOSE_FILE.with_name("compose.observability.yaml")],
+            check=True,
+            capture_output=True,
+        )
     outside = Outside(host_address())
     environment = {name: str(claim_port()) for name in PORTS}
     environment |= {"TLDR_VERSION": "test", "OUTBOUND_ALLOW": outside.allowed}
