@@ -79,7 +79,7 @@ async def measure(url: str, seconds: float) -> dict[str, float]:
 
 async def _registered(session: aiohttp.ClientSession, url: str) -> str:
     body = {"email": f"a{time.time_ns()}@example.com", "password": "Correct-horse-42", "company_name": "a"}
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(120):
         while True:
             try:
                 async with session.post(f"{url}/v1/auth/register", json=body) as answer:

@@ -1,6 +1,7 @@
 """Settings of the gateway."""
 
 import pytest
+from pydantic import ValidationError
 
 from gateway.settings import GatewaySettings
 
@@ -39,3 +40,27 @@ def test_the_defaults_are_those_of_the_seeds(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.app_name, settings.version) == ("TL;DR Highlight API", "1.0.0")
     assert (settings.api_prefix, settings.allowed_origins, settings.debug) == ("/v1", ("*",), False)
     assert (settings.database_pool_size, settings.database_max_overflow) == (20, 0)
+    assert (settings.default_rate_limit, settings.redis_url) == (1000, None)
+
+
+@pytest.mark.parametrize(
+    ("url", "is_good"),
+    [
+        ("redis://localhost:6379", True),
+        ("rediss://:secret@redis.example.com:6380/1", True),
+        ("localhost:6379", False),
+        ("redis+cluster://localhost:6379", False),
+    ],
+)
+def test_redis_is_named_by_an_address_of_its_own_kind(
+    monkeypatch: pytest.MonkeyPatch, url: str, is_good: bool
+) -> None:
+    for name, value in {**REQUIRED, "REDIS_URL": url}.items():
+        monkeypatch.setenv(name, value)
+
+    if is_good:
+        settings = GatewaySettings(_env_file=None)
+        assert settings.redis_url is not None and settings.redis_url.get_secret_value() == url
+    else:
+        with pytest.raises(ValidationError, match="must start with redis:// or rediss://"):
+            GatewaySettings(_env_file=None)
