@@ -43,6 +43,14 @@ class FragmentClock:
     duration_us: int
 
 
+@dataclass
+class _Bytes:
+    """What is read, and how many boxes may still be looked at: millions of empty ones would take minutes."""
+
+    content: bytes
+    boxes_left: int = _MOST_BOXES
+
+
 @dataclass(frozen=True)
 class _Box:
     """`start` and `end` are where the content lies in the body."""
@@ -86,12 +94,13 @@ def read_fragment_clock(body: bytes, *, init: bytes | None) -> FragmentClock | N
     The tracks stand in `init`, or in the body where there is none. Raises BoxesMalformed, also when there is no
     fragment with media, or nothing says what its tracks are.
     """
-    boxes = tuple(_boxes(body, 0, len(body)))
+    media = _Bytes(body)
+    boxes = tuple(_boxes(media, 0, len(body)))
     fragments = [box for box in boxes if box.kind == b"moof"]
     if not fragments or not any(box.kind == b"mdat" for box in boxes):
         raise BoxesMalformed("no movie fragment with media")
-    track = _chosen(_tracks(body if init is None else init))
-    return _clock(body, fragments, track) if track else None
+    track = _chosen(_tracks(media if init is None else _Bytes(init)))
+    return _clock(media, fragments, track) if track else None
 
 
 def _chosen(tracks: tuple[_Track, ...]) -> _Track | None:
@@ -103,7 +112,7 @@ def _chosen(tracks: tuple[_Track, ...]) -> _Track | None:
     return None
 
 
-def _clock(body: bytes, fragments: list[_Box], track: _Track) -> FragmentClock | None:
+def _clock(body: _Bytes, fragments: list[_Box], track: _Track) -> FragmentClock | None:
     extents: list[_Extent] = []
     count, has_time = 0, True
     for run in _track_fragments(body, fragments, track):
@@ -129,21 +138,20 @@ def _clock(body: bytes, fragments: list[_Box], track: _Track) -> FragmentClock |
 # -- boxes ---------------------------------------------------------------------------------------------
 
 
-def _boxes(body: bytes, start: int, end: int) -> Iterator[_Box]:
+def _boxes(body: _Bytes, start: int, end: int) -> Iterator[_Box]:
     """The boxes that lie side by side in `body[start:end]`."""
-    count = 0
     while start < end:
-        count += 1
-        if count > _MOST_BOXES:
-            raise BoxesMalformed(f"more than {_MOST_BOXES} boxes side by side")
+        body.boxes_left -= 1
+        if body.boxes_left < 0:
+            raise BoxesMalformed("more boxes than any stream needs")
         header, size = _measured(body, start, end)
         if size < header or start + size > end:
             raise BoxesMalformed(f"a box of {size} bytes at {start}, where {end - start} are left")
-        yield _Box(body[start + 4 : start + _HEADER_BYTES], start + header, start + size)
+        yield _Box(body.content[start + 4 : start + _HEADER_BYTES], start + header, start + size)
         start += size
 
 
-def _measured(body: bytes, start: int, end: int) -> tuple[int, int]:
+def _measured(body: _Bytes, start: int, end: int) -> tuple[int, int]:
     """Length of the header and of the whole box."""
     size = _number(body, start, 4, end=end)
     if end - start < _HEADER_BYTES:
@@ -155,7 +163,7 @@ def _measured(body: bytes, start: int, end: int) -> tuple[int, int]:
     return _HEADER_BYTES, size
 
 
-def _children(body: bytes, parent: _Box, *path: bytes) -> Iterator[_Box]:
+def _children(body: _Bytes, parent: _Box, *path: bytes) -> Iterator[_Box]:
     """The boxes at a path of kinds below the parent."""
     for box in _boxes(body, parent.start, parent.end):
         if box.kind == path[0]:
@@ -165,45 +173,45 @@ def _children(body: bytes, parent: _Box, *path: bytes) -> Iterator[_Box]:
                 yield from _children(body, box, *path[1:])
 
 
-def _only(body: bytes, parent: _Box, *path: bytes) -> _Box:
+def _only(body: _Bytes, parent: _Box, *path: bytes) -> _Box:
     for box in _children(body, parent, *path):
         return box
     raise BoxesMalformed(f"no {b'/'.join(path).decode()} in a {parent.kind!r}")
 
 
-def _number(body: bytes, at: int, size: int, *, end: int) -> int:
+def _number(body: _Bytes, at: int, size: int, *, end: int) -> int:
     """An unsigned number, big end first."""
     if at + size > end:
         raise BoxesMalformed(f"{size} bytes at {at} reach beyond {end}")
-    return int.from_bytes(body[at : at + size], "big")
+    return int.from_bytes(body.content[at : at + size], "big")
 
 
-def _field(body: bytes, box: _Box, offset: int, size: int = 4) -> int:
+def _field(body: _Bytes, box: _Box, offset: int, size: int = 4) -> int:
     return _number(body, box.start + offset, size, end=box.end)
 
 
-def _flags(body: bytes, box: _Box) -> int:
+def _flags(body: _Bytes, box: _Box) -> int:
     return _field(body, box, 1, 3)
 
 
 # -- what an init section tells ------------------------------------------------------------------------
 
 
-def _tracks(init: bytes) -> tuple[_Track, ...]:
+def _tracks(init: _Bytes) -> tuple[_Track, ...]:
     """In the order in which the first `moov` names them. Raises BoxesMalformed when there is none."""
-    for movie in _boxes(init, 0, len(init)):
+    for movie in _boxes(init, 0, len(init.content)):
         if movie.kind == b"moov":
             defaults = dict(_default_durations(init, movie))
             return tuple(_track(init, trak, defaults) for trak in _children(init, movie, b"trak"))
     raise BoxesMalformed("no init section")
 
 
-def _default_durations(init: bytes, movie: _Box) -> Iterator[tuple[int, int]]:
+def _default_durations(init: _Bytes, movie: _Box) -> Iterator[tuple[int, int]]:
     for trex in _children(init, movie, b"mvex", b"trex"):
         yield _field(init, trex, 4), _field(init, trex, 12)
 
 
-def _track(init: bytes, trak: _Box, defaults: Mapping[int, int]) -> _Track:
+def _track(init: _Bytes, trak: _Box, defaults: Mapping[int, int]) -> _Track:
     header = _only(init, trak, b"tkhd")
     media = _only(init, trak, b"mdia", b"mdhd")
     handler = _only(init, trak, b"mdia", b"hdlr")
@@ -218,20 +226,20 @@ def _track(init: bytes, trak: _Box, defaults: Mapping[int, int]) -> _Track:
 # -- what a fragment tells -----------------------------------------------------------------------------
 
 
-def _track_fragments(body: bytes, fragments: list[_Box], track: _Track) -> Iterator[_Box]:
+def _track_fragments(body: _Bytes, fragments: list[_Box], track: _Track) -> Iterator[_Box]:
     for fragment in fragments:
         for run in _children(body, fragment, b"traf"):
             if _field(body, _only(body, run, b"tfhd"), 4) == track.track_id:
                 yield run
 
 
-def _decode_time(body: bytes, run: _Box) -> int | None:
+def _decode_time(body: _Bytes, run: _Box) -> int | None:
     for time in _children(body, run, b"tfdt"):
         return _field(body, time, 4, 8 if _field(body, time, 0, 1) else 4)
     return None
 
 
-def _extent(body: bytes, run: _Box, track: _Track, *, decode: int) -> _Extent | None:
+def _extent(body: _Bytes, run: _Box, track: _Track, *, decode: int) -> _Extent | None:
     duration = _fragment_duration(body, run, track)
     first: int | None = None
     end = count = 0
@@ -246,7 +254,7 @@ def _extent(body: bytes, run: _Box, track: _Track, *, decode: int) -> _Extent | 
     return None if first is None else _Extent(first, end, decode, count)
 
 
-def _fragment_duration(body: bytes, run: _Box, track: _Track) -> int:
+def _fragment_duration(body: _Bytes, run: _Box, track: _Track) -> int:
     header = _only(body, run, b"tfhd")
     flags = _flags(body, header)
     if not flags & _DEFAULT_DURATION:
@@ -254,7 +262,7 @@ def _fragment_duration(body: bytes, run: _Box, track: _Track) -> int:
     return _field(body, header, 8 + 8 * bool(flags & _BASE_OFFSET) + 4 * bool(flags & _DESCRIPTION))
 
 
-def _samples(body: bytes, trun: _Box, default_duration: int) -> _Samples:
+def _samples(body: _Bytes, trun: _Box, default_duration: int) -> _Samples:
     """The shift is read as signed in either version of the box, as FFmpeg does."""
     flags, count = _flags(body, trun), _field(body, trun, 4)
     present = [flag for flag in (_DURATION, _SIZE, _FLAGS, _SHIFT) if flags & flag]
@@ -264,7 +272,7 @@ def _samples(body: bytes, trun: _Box, default_duration: int) -> _Samples:
     if not flags & (_DURATION | _SHIFT):
         return _Samples(0, count * default_duration, count * default_duration, count)
     row = "".join("i" if flag == _SHIFT else "I" for flag in present)
-    values = struct.unpack_from(f">{row * count}", body, at)
+    values = struct.unpack_from(f">{row * count}", body.content, at)
     columns = {flag: values[n :: len(present)] for n, flag in enumerate(present)}
     durations = columns.get(_DURATION, (default_duration,) * count)
     decoded = tuple(accumulate(durations, initial=0))

@@ -115,6 +115,12 @@ def test_what_does_not_fit_is_malformed(body: bytes) -> None:
         read_fragment_clock(body, init=INIT)
 
 
+def test_a_flood_of_empty_boxes_is_not_read_to_its_end() -> None:
+    flood = box(b"moof", box(b"free") * 200_000) + SEGMENT
+    with pytest.raises(BoxesMalformed, match="more boxes"):
+        read_fragment_clock(flood, init=INIT)
+
+
 @pytest.mark.parametrize(
     "init",
     [
