@@ -28,7 +28,7 @@ replays = _counter("tldr_replays_total", "Replays after the broker lost its data
 loop_failures = _counter(
     "tldr_loop_failures_total", "Turns of a loop that failed.", "service", "loop", "cause"
 )
-spans = _counter("tldr_spans_total", "Spans handed to the collector of traces, by outcome.", "outcome")
+spans = _counter("tldr_spans_total", "Spans for the collector of traces: recorded, exported, failed.", "outcome")
 ready = _gauge("tldr_ready", "1 while the service is ready, else 0.", "service")
 
 http_requests = _counter("tldr_http_requests_total", "API requests.", "route", "method", "status")

@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import structlog
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
 
 from shared import metrics, trace
@@ -22,8 +22,6 @@ from shared.logs import Report
 from shared.settings import ServiceSettings
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
     from shared.sentry import ErrorReports
 
 log = structlog.get_logger()
@@ -127,16 +125,23 @@ def _is_safe(name: str) -> bool:
     return name in SAFE_ATTRIBUTES or name.startswith(SAFE_PREFIXES)
 
 
-def span_processor(to: Destination, *, timeout_s: float = EXPORT_TIMEOUT_S) -> "BatchSpanProcessor":
+class CountingProcessor(BatchSpanProcessor):
+    """Counts what comes in; what neither leaves nor fails was dropped by the full queue, or still waits."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        metrics.spans.labels("recorded").inc()
+        super().on_end(span)
+
+
+def span_processor(to: Destination, *, timeout_s: float = EXPORT_TIMEOUT_S) -> CountingProcessor:
     """Exports in batches from a thread of its own; what its bounded queue does not hold is lost."""
     from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415 - heavy, and rarely wanted
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
     exporter = OTLPSpanExporter(
         endpoint=to.url, headers=dict(to.headers), timeout=timeout_s, compression=Compression.Gzip
     )
-    return BatchSpanProcessor(
+    return CountingProcessor(
         SafeExporter(exporter),
         max_queue_size=QUEUE_SPANS,
         schedule_delay_millis=EVERY_S * 1000,

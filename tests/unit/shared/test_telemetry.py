@@ -13,7 +13,15 @@ from pydantic import ValidationError
 
 from shared import metrics
 from shared.settings import ServiceSettings
-from shared.telemetry import COMPLAIN_EVERY_S, Destination, SafeExporter, Telemetry, destination, scrubbed
+from shared.telemetry import (
+    COMPLAIN_EVERY_S,
+    CountingProcessor,
+    Destination,
+    SafeExporter,
+    Telemetry,
+    destination,
+    scrubbed,
+)
 
 REQUIRED = {
     "database_url": "postgresql://u:p@h/d",
@@ -111,6 +119,26 @@ def test_what_left_and_what_did_not_is_counted() -> None:
     SafeExporter(InMemorySpanExporter()).export([span(), span()])
     SafeExporter(Broken()).export([span()])
     assert (exported + 2, failed + 1) == (counted("exported"), counted("failed"))
+
+
+def test_what_the_queue_does_not_hold_is_dropped_at_once_and_shows_in_the_counts() -> None:
+    released, recorded, exported = threading.Event(), counted("recorded"), counted("exported")
+
+    class Slow(SpanExporter):
+        def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+            released.wait(20)
+            return SpanExportResult.SUCCESS
+
+    processor = CountingProcessor(SafeExporter(Slow()), max_queue_size=4, max_export_batch_size=2)
+    began = monotonic()
+    for _ in range(50):
+        processor.on_end(span())
+    took_s = monotonic() - began
+    released.set()
+    processor.shutdown()
+    assert took_s < 5.0
+    assert recorded + 50 == counted("recorded")
+    assert 4 <= counted("exported") - exported <= 6
 
 
 def test_a_collector_that_is_away_is_told_once_a_minute(caplog: pytest.LogCaptureFixture, capsys) -> None:
