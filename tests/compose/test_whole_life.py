@@ -2,8 +2,10 @@
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import aiohttp
@@ -76,7 +78,7 @@ async def check_whole(compose: Compose, customer: Customer, stream: dict[str, An
 
 
 async def test_a_stream_is_covered_whole_while_every_container_crashes(
-    compose: Compose, tmp_path: Path
+    compose: Compose, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     film = await asyncio.to_thread(
         make_film,
@@ -92,7 +94,11 @@ async def test_a_stream_is_covered_whole_while_every_container_crashes(
             assert (await sender.send("hls.started.success", beam=beam)).delivered
             await judged_more(compose)
             for service in CRASHED:
+                crashed_at = monotonic()
                 await crash(compose, service)
+                record_property(
+                    f"{service}: seconds until all is healthy", round(monotonic() - crashed_at, 1)
+                )
                 await judged_more(compose)
             await freeze_the_object_store(compose, origin)
             await judged_more(compose)
