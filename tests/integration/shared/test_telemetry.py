@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 
 import aio_pika
@@ -216,3 +217,55 @@ async def test_sentry_hears_of_the_standard_librarys_errors_but_not_of_those_tha
         await asyncio.to_thread(sending.stop, within_s=20)
         found = [each["exception"]["values"][0]["type"] for each in sentry.events]
     assert ["ZeroDivisionError"] == found
+
+
+BUGGY = """
+import asyncio
+from contextlib import asynccontextmanager
+from shared.foundation import foundation
+from shared.loops import Loop
+from shared.runtime import Application, run
+from shared.settings import ServiceSettings
+
+async def turn():
+    print("turned", flush=True)
+    raise ZeroDivisionError("a bug")
+
+@asynccontextmanager
+async def build(settings):
+    async with foundation("selector", settings) as base:
+        yield Application(base, ops_host="127.0.0.1", ops_port=0, loops=(Loop("buggy", turn, pause_s=60),))
+
+run("selector", ServiceSettings, build)
+"""
+
+
+async def test_a_bug_reaches_sentry_before_the_process_ends(tmp_path: Path) -> None:
+    async with SentryDouble() as sentry:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", BUGGY),
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": f"{REPOSITORY / 'services'}:{REPOSITORY / 'libs'}",
+                "DATABASE_URL": "postgresql://u:p@127.0.0.1:1/none",
+                "RABBITMQ_URL": "amqp://u:p@127.0.0.1:1/none",
+                "OPS_PORT": "0",
+                "OBJECT_STORE_FOLDER": str(tmp_path),
+                "URL_SIGNING_SECRET": "s" * 32,
+                "SECRETS_KEYRING": generate_key(),
+                "SENTRY_DSN": sentry.dsn,
+            },
+            cwd=tmp_path,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        async with asyncio.timeout(60):
+            while b"turned" not in await process.stdout.readline():
+                pass
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(60):
+            await process.communicate()
+        tags = [event["tags"] for event in sentry.events]
+    assert 0 == process.returncode
+    assert ("selector", "buggy", "loop_failed") == (tags[0]["service"], tags[0]["loop"], tags[0]["event"])
+    assert {"loop_failed"} == {each["event"] for each in tags}
