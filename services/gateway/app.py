@@ -88,7 +88,7 @@ def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
 
 def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwords | None = None) -> UseCases:
     """Everything that the API can do. Tests give quicker password hashes than argon2id."""
-    intake = _intake(base, settings)
+    intake, gate = _intake(base, settings), _gate(base)
     database, outbox = base.database, base.outbox
     return UseCases(
         rate_limits=RateLimits(
@@ -115,12 +115,13 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             entropy=secrets.token_bytes,
             allowed=settings.allowed_addresses,
         ),
-        hundredms=_reception(base, settings, intake),
+        hundredms=_reception(base, settings, intake, gate),
         hundredms_connections=HundredmsConnections(
             open_connections=opener(ConnectionRows, database=database, outbox=outbox),
             keyring=base.keyring,
             clock=utc_now,
             entropy=secrets.token_bytes,
+            on_change=gate.forget,
         ),
         objects=SignedObjects(
             files=folder_store(settings) or FilesElsewhere(),
@@ -157,9 +158,9 @@ def _intake(base: Foundation, settings: GatewaySettings) -> Intake:
     )
 
 
-def _reception(base: Foundation, settings: GatewaySettings, intake: Intake) -> Reception:
+def _reception(base: Foundation, settings: GatewaySettings, intake: Intake, gate: Gate) -> Reception:
     return Reception(
-        gate=_gate(base),
+        gate=gate,
         hundredms=_hundredms(base, intake),
         kept=_webhook_queue(base, settings),
         keyring=base.keyring,

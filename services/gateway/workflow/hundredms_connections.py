@@ -135,8 +135,11 @@ class HundredmsConnections:
         keyring: Keyring,
         clock: Clock,
         entropy: Entropy,
+        on_change: Callable[[ConnectionId], None],
     ) -> None:
+        """`on_change` is called after each change has been committed."""
         self._open = open_connections
+        self._on_change = on_change
         self._keyring = keyring
         self._clock = clock
         self._entropy = entropy
@@ -181,7 +184,9 @@ class HundredmsConnections:
         """Raises NotFound, and Unacceptable for checks that cannot be made."""
         async with self._open(caller.organization_id) as tables:
             change = _changed(_found(await tables.connection(connection_id)), patch)
-            return _found(await tables.change_connection(connection_id, change, at=self._clock()))
+            view = _found(await tables.change_connection(connection_id, change, at=self._clock()))
+        self._on_change(connection_id)
+        return view
 
     async def rotate_secret(
         self, caller: Caller, connection_id: ConnectionId, *, secret: str | None, overlap_s: int
@@ -192,7 +197,9 @@ class HundredmsConnections:
             view = await tables.rotate_secret(
                 connection_id, secret_hash(chosen), overlap_s=overlap_s, at=self._clock()
             )
-            return RotatedSecret(_found(view), chosen)
+            rotated = RotatedSecret(_found(view), chosen)
+        self._on_change(connection_id)
+        return rotated
 
     async def rotate_hmac_secret(
         self, caller: Caller, connection_id: ConnectionId, *, secret: str | None, overlap_s: int
@@ -206,13 +213,16 @@ class HundredmsConnections:
             view = await tables.rotate_hmac_secret(
                 connection_id, sealed, overlap_s=overlap_s, at=self._clock()
             )
-            return RotatedSecret(_found(view), chosen)
+            rotated = RotatedSecret(_found(view), chosen)
+        self._on_change(connection_id)
+        return rotated
 
     async def delete(self, caller: Caller, connection_id: ConnectionId) -> None:
         """Nothing more is let in by it; streams that it started go on. Raises NotFound."""
         async with self._open(caller.organization_id) as tables:
             if not await tables.delete_connection(connection_id, at=self._clock()):
                 raise _no_connection()
+        self._on_change(connection_id)
 
     def _secret(self, given: str | None) -> str:
         if given is not None:

@@ -65,6 +65,10 @@ class Gate:
         if candidates:
             self._judged(candidates, webhook)
 
+    def forget(self, connection_id: ConnectionId) -> None:
+        """The connection was changed here: what was remembered of it decides nothing more."""
+        self._remembered.drop(connection_id)
+
     def _judged(self, candidates: tuple[Connection, ...], webhook: Webhook) -> Connection:
         connection = candidates[0] if candidates else None
         if webhook.connection_id is None:
@@ -104,6 +108,9 @@ class _Remembered:
             self._found[each.connection_id] = (self._clock(), each)
             if len(self._found) > MAX_REMEMBERED:
                 del self._found[next(iter(self._found))]
+
+    def drop(self, connection_id: ConnectionId) -> None:
+        self._found.pop(connection_id, None)
 
     def get(self, webhook: Webhook) -> tuple[Connection, ...]:
         """The remembered connection of its path. By its secret alone nothing that is wrong is found."""

@@ -82,6 +82,12 @@ async def post(app: GatewayApp, door: dict[str, Any], body: bytes, **changes: An
     return answer
 
 
+async def lose_database(app: GatewayApp) -> None:
+    await app.database.close()
+    app.database.engine = Database(NOWHERE, schema="gateway").engine
+    app.database._sessions.configure(bind=app.database.engine)
+
+
 async def drain(app: GatewayApp) -> None:
     queue = WebhookQueue(
         url=app.settings.rabbitmq_url.get_secret_value(), publisher=Publisher(app.base.publishing)
@@ -177,9 +183,7 @@ async def test_a_known_connection_tells_forged_webhooks_also_while_the_database_
     async with gateway(gateway_database.url, tmp_path, empty_queue) as app:
         _customer, door = await connected(app)
         assert (await post(app, door, STARTED)).status_code == 200
-        await app.database.close()
-        app.database.engine = Database(NOWHERE, schema="gateway").engine
-        app.database._sessions.configure(bind=app.database.engine)
+        await lose_database(app)
 
         statuses = [
             (await post(app, door, STOPPED, headers=headers)).status_code
@@ -187,6 +191,21 @@ async def test_a_known_connection_tells_forged_webhooks_also_while_the_database_
         ]
 
     assert statuses == [401, 401, 200]
+
+
+async def test_a_secret_that_was_rotated_just_before_the_outage_is_not_taken_for_forged(
+    gateway_database: Database, empty_queue: str, tmp_path: Path
+) -> None:
+    async with gateway(gateway_database.url, tmp_path, empty_queue) as app:
+        customer, door = await connected(app)
+        assert (await post(app, door, STARTED)).status_code == 200
+        path = door["path"].replace("/webhooks/100ms", "/v1/connections/100ms") + "/secret"
+        rotated = (await app.client.post(path, json={}, headers=customer.headers)).json()
+        await lose_database(app)
+
+        answer = await post(app, door, STOPPED, headers={rotated["secret_header"]: rotated["secret"]})
+
+    assert answer.status_code == 200
 
 
 async def test_a_full_queue_refuses_so_that_the_sender_comes_again(empty_queue: str, tmp_path: Path) -> None:
