@@ -5,7 +5,7 @@ What is stored is the business of the services; the tables that all of them have
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import ClassVar
 from urllib.parse import parse_qsl, urlencode
 
@@ -13,7 +13,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, async_sessionmaker, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from shared.errors import RetryableError
@@ -103,6 +103,7 @@ class Database:
                 },
             },
         )
+        self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
 
     @asynccontextmanager
@@ -119,6 +120,18 @@ class Database:
                 if organization_id is not None:
                     await set_tenant(session, organization_id)
                 yield session
+
+    @asynccontextmanager
+    async def autocommit(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of no tenant on which each statement stands alone: without BEGIN and COMMIT around it.
+
+        Two round trips less, for the one statement that every request needs. Raises DatabaseUnavailable.
+        """
+        with translated_errors():
+            async with AsyncExitStack() as stack:
+                with _connecting():
+                    connection = await stack.enter_async_context(self._autocommit.connect())
+                yield connection
 
     async def ping(self) -> None:
         async with self.transaction() as session:

@@ -59,8 +59,7 @@ class StoredApiKeys:
         self._database = database
 
     async def find(self, key_id: ApiKeyId) -> StoredKey | None:
-        async with self._database.transaction() as session:
-            connection = await session.connection()
+        async with self._database.autocommit() as connection:
             row = (await connection.execute(_FIND_CALLER, {"key_id": key_id})).mappings().first()
         return _stored_key(row) if row else None
 

@@ -3,13 +3,12 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import asyncpg
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.domain.rate_limit import Budget, Count, Taken
 from gateway.workflow.rate_limits import LimiterUnavailable
-from shared.database import Database
+from shared.database import Database, DatabaseUnavailable
 
 PRUNED_AT_ONCE = 10_000
 
@@ -18,8 +17,7 @@ class PostgresRateLimits:
     name = "postgresql"
 
     def __init__(self, database: Database) -> None:
-        # One statement needs no BEGIN and COMMIT around it, which are two more round trips.
-        self._engine = database.engine.execution_options(isolation_level="AUTOCOMMIT")
+        self._database = database
 
     async def take(self, budgets: Sequence[Budget]) -> Taken:
         wanted = {
@@ -28,7 +26,7 @@ class PostgresRateLimits:
             "windows_ms": [budget.window_s * 1000 for budget in budgets],
         }
         with _unavailable():
-            async with self._engine.connect() as connection:
+            async with self._database.autocommit() as connection:
                 row = (await connection.execute(_TAKE, wanted)).one()
         counts = zip(row.previous, row.current, row.elapsed_ms, strict=True)
         return Taken(row.allowed, tuple(Count(*count) for count in counts), row.now_ms)
@@ -36,7 +34,7 @@ class PostgresRateLimits:
     async def prune(self) -> bool:
         """Forget who made no request for two windows; True when there may be more of them."""
         with _unavailable():
-            async with self._engine.connect() as connection:
+            async with self._database.autocommit() as connection:
                 return (
                     await connection.execute(_PRUNE, {"at_most": PRUNED_AT_ONCE})
                 ).rowcount >= PRUNED_AT_ONCE
@@ -50,7 +48,7 @@ def _unavailable() -> Iterator[None]:
     """Whatever is wrong with the counts is no reason to refuse a request."""
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except (DatabaseUnavailable, SQLAlchemyError) as error:
         raise LimiterUnavailable(f"{type(error).__name__}: {error}") from error
 
 

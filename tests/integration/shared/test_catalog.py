@@ -116,6 +116,29 @@ async def test_a_database_that_is_away_is_one_retryable_error() -> None:
         await database.close()
 
 
+async def test_a_single_statement_meets_the_same_error_and_leaves_its_connection_to_transactions(
+    installation: Installation,
+) -> None:
+    away = Database("postgresql://a:b@127.0.0.1:1/none", schema="selector")
+    database = Database(installation.database_url("selector"), schema="selector", pool_size=1)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            async with away.autocommit():
+                pass
+        async with database.autocommit() as connection:
+            await connection.execute(text("UPDATE broker_epoch SET epoch = 'kept'"))
+        with pytest.raises(LookupError):
+            async with database.transaction() as session:
+                changed = text("UPDATE broker_epoch SET epoch = 'rolled back'")
+                await (await session.connection()).execute(changed)
+                raise LookupError
+        async with database.autocommit() as connection:
+            assert "kept" == (await connection.execute(text("SELECT epoch FROM broker_epoch"))).scalar_one()
+    finally:
+        await away.close()
+        await database.close()
+
+
 async def test_a_cut_connection_is_the_same_error(installation: Installation) -> None:
     database = Database(installation.database_url("selector"), schema="selector", pool_size=1)
     try:
