@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from time import monotonic
 from typing import TypeVar
 
@@ -20,10 +21,11 @@ import aiohttp
 import structlog
 from google import genai
 from google.genai import errors, types
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 
 from analyzer.adapters.clip import Clip
 from analyzer.domain.analysis import Usage
+from analyzer.domain.gemini.breaker import Breaker
 from analyzer.domain.gemini.failures import Kind, judge
 from analyzer.domain.gemini.prices import PriceList
 from analyzer.workflow import (
@@ -93,6 +95,10 @@ class Reply:
     model: str
 
 
+class _NotAsked(ProviderUnavailable):
+    """The breaker is open: waiting for it here would only keep a slot from other work."""
+
+
 class GeminiApi:
     """One per process; `close` it at the end. Keeps its connections and deletions that still run."""
 
@@ -105,6 +111,7 @@ class GeminiApi:
         clock: Callable[[], datetime],
         sleep: Sleep = asyncio.sleep,
         share: Callable[[], float] = random.random,
+        breaker: Breaker | None = None,
     ) -> None:
         """`clock` answers aware UTC. `sleep` and `share` (in [0, 1], for jitter) are arguments for tests."""
         logging.getLogger("google_genai").setLevel(logging.WARNING)  # it tells of each call
@@ -114,6 +121,7 @@ class GeminiApi:
         self._clock = clock
         self._sleep = sleep
         self._share = share
+        self._breaker = breaker or Breaker()
         self._deleting: set[asyncio.Task[None]] = set()
         self._client = genai.Client(
             vertexai=False,
@@ -147,7 +155,7 @@ class GeminiApi:
                 inline_data=types.Blob(data=body, mime_type=clip.mime_type), video_metadata=_sampled(fps)
             )
             return
-        name = await self._tried(lambda: self._uploaded(clip), errand)
+        name = await self._tried(partial(self._once, lambda: self._uploaded(clip)), errand)
         try:
             uri = await self._active(name, errand)
             yield types.Part(
@@ -174,8 +182,9 @@ class GeminiApi:
     async def _active(self, name: str, errand: Errand) -> str:
         """The file's URI once it can be used; bounded by `file_ready_s` of waiting."""
         waited_s, pause_s = 0.0, FIRST_POLL_S
+        look = partial(self._once, lambda: self._client.aio.files.get(name=name))
         while True:
-            file = await self._tried(lambda: self._client.aio.files.get(name=name), errand)
+            file = await self._tried(look, errand)
             if file.state == types.FileState.ACTIVE and file.uri:
                 return file.uri
             if file.state == types.FileState.FAILED:
@@ -221,7 +230,8 @@ class GeminiApi:
             role = "model" if turn.said_by_model else "user"
             contents.append(types.Content(role=role, parts=parts if contents else [video, *parts]))
         config = self._config(system, schema)
-        return await self._tried(lambda: self._asked(contents, config, errand), errand)
+        question = partial(self._asked, contents, config, errand)
+        return await self._tried(partial(self._guarded, question), errand)
 
     def _config(self, system: str, schema: dict[str, object]) -> types.GenerateContentConfig:
         resolution = self.options.media_resolution
@@ -262,20 +272,20 @@ class GeminiApi:
 
     # -- tries ---------------------------------------------------------------------------------------
 
-    async def _tried(self, call: Callable[[], Awaitable[T]], errand: Errand) -> T:
-        """Up to `TRIES` calls while the errand lasts; a longer wait is left to the inbox, with its hint."""
+    async def _tried(self, step: Callable[[], Awaitable[T]], errand: Errand) -> T:
+        """Up to `TRIES` times while the errand lasts; a longer wait is left to the inbox, with its hint."""
 
         def is_over(state: RetryCallState) -> bool:
             return state.attempt_number >= TRIES or monotonic() + state.upcoming_sleep >= errand.until
 
         retrying = AsyncRetrying(
-            retry=retry_if_exception_type(ProviderUnavailable),
+            retry=retry_if_exception(_may_pass),
             stop=is_over,
             wait=self._pause_s,
             sleep=self._sleep,
             reraise=True,
         )
-        return await retrying(self._once, call)
+        return await retrying(step)
 
     def _pause_s(self, state: RetryCallState) -> float:
         """Full jitter, but never sooner than the service asked."""
@@ -283,6 +293,23 @@ class GeminiApi:
         hint_s = error.retry_after_s if isinstance(error, ProviderUnavailable) else None
         ceiling_s = min(FIRST_PAUSE_S * 2.0 ** (state.attempt_number - 1), LONGEST_PAUSE_S)
         return (hint_s or 0.0) + self._share() * ceiling_s
+
+    async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T:
+        """One call of the model, unless it fails for everybody; a refusal is an answer like any other."""
+        wait_s = self._breaker.wait_s(monotonic())
+        if wait_s > 0:
+            metrics.model_calls.labels(PROVIDER, "not_made").inc()
+            raise _NotAsked("Gemini fails for everybody just now and was not asked", retry_after_s=wait_s)
+        try:
+            answer = await self._once(call)
+        except ProviderUnavailable:
+            self._breaker.failed(monotonic())
+            raise
+        except ProviderError:
+            self._breaker.succeeded()
+            raise
+        self._breaker.succeeded()
+        return answer
 
     async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -313,6 +340,10 @@ class GeminiApi:
         if failure.kind is Kind.OPERATOR:
             return ProviderMisconfigured(failure.words, retry_after_s=OPERATOR_PAUSE_S)
         return ProviderRefused(failure.words)
+
+
+def _may_pass(error: BaseException) -> bool:
+    return isinstance(error, ProviderUnavailable) and not isinstance(error, _NotAsked)
 
 
 def _sampled(fps: float | None) -> types.VideoMetadata | None:

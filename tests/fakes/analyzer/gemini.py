@@ -13,6 +13,7 @@ from analyzer.adapters.gemini import GeminiProvider
 from analyzer.adapters.gemini_api import GeminiApi, GeminiOptions
 from analyzer.adapters.price_file import PACKAGED, read_prices
 from analyzer.domain.analysis import Analysis
+from analyzer.domain.gemini.breaker import Breaker
 from analyzer.domain.gemini.prompt import ClipSpan
 from analyzer.workflow import MediaWindow
 from sandbox.gemini import GeminiDouble
@@ -59,6 +60,7 @@ class Desk:
     edges: FakeEdges
     media: Path
     folder: Path
+    breaker: Breaker
     slept: list[float] = field(default_factory=list)
 
     def cleared(self, folder: Path) -> "Desk":
@@ -67,6 +69,7 @@ class Desk:
         self.api.options = replace(self.api.options, model=MODEL)
         self.edges.answer = FakeEdges().answer
         self.slept.clear()
+        self.breaker.succeeded()
         self.folder = folder
         return self
 
@@ -111,6 +114,7 @@ async def desk(
 
     async with GeminiDouble() as double:
         usual_double(double)
+        breaker = Breaker()
         chosen = replace(GeminiOptions(model=MODEL, base_url=double.base_url, timeout_s=10.0), **options)
         api = GeminiApi(
             chosen,
@@ -119,12 +123,13 @@ async def desk(
             clock=lambda: NOW,
             sleep=sleep,
             share=lambda: 0.5,
+            breaker=breaker,
         )
         edges = FakeEdges()
         clips = ReadyClips(clip) if clip else ClipMaker(MediaRunner(sandbox=Sandbox.LIMITS_ONLY))
         provider = GeminiProvider(api, clips=clips, edges=edges, budget_s=budget_s, fps=fps)
         try:
-            yield Desk(double, api, provider, edges, media, folder, slept)
+            yield Desk(double, api, provider, edges, media, folder, breaker, slept)
         finally:
             await api.close()
 

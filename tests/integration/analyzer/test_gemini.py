@@ -364,6 +364,29 @@ async def test_an_answer_of_which_nothing_is_credible_is_repaired_too(at_desk: D
     assert "is not inside the window" in at_desk.double.asked[1].texts[-1]
 
 
+async def test_an_answer_of_which_no_item_can_be_read_is_repaired_too(at_desk: Desk) -> None:
+    at_desk.double.script["generate"].append(Say(answer(moment() | {"start_s": "0:02"})))
+
+    analysis = await at_desk.judge()
+
+    assert (1, 2) == (len(analysis.moments), analysis.usage.calls)
+    assert "item 0: start_s" in at_desk.double.asked[1].texts[-1]
+
+
+async def test_the_sdk_does_not_go_on_asking_by_itself(at_desk: Desk) -> None:
+    candidate = {
+        "content": {"parts": [{"text": answer(moment())}]},
+        "finishReason": "CONTINUATION",
+        "continuationToken": "YWJj",
+    }
+    body = {"candidates": [candidate], "continuationToken": "YWJj"}
+    at_desk.double.always["generate"] = Raw(json.dumps(body).encode())
+
+    analysis = await at_desk.judge()
+
+    assert (1, 1) == (len(analysis.moments), len(at_desk.double.asked))
+
+
 async def test_good_items_are_kept_beside_bad_ones_without_a_second_call(at_desk: Desk) -> None:
     at_desk.double.script["generate"].append(Say(answer(moment(confidence="high"), moment())))
 
@@ -565,6 +588,29 @@ async def test_a_hint_of_a_day_is_bounded(at_desk: Desk) -> None:
         await at_desk.judge()
 
     assert 300.0 == raised.value.retry_after_s
+
+
+async def test_a_service_that_fails_for_all_is_left_alone_until_one_probe_succeeds(at_desk: Desk) -> None:
+    at_desk.double.always["generate"] = Refuse(503)
+    for name in ("a", "b"):
+        with pytest.raises(ProviderUnavailable, match="503"):
+            await at_desk.judge(name=name)
+
+    with pytest.raises(ProviderUnavailable, match="was not asked") as raised:
+        await at_desk.judge(name="c")
+
+    assert 6 == len(at_desk.double.asked)
+    assert 0 < (raised.value.retry_after_s or 0) <= 30
+    assert 0 == raised.value.usage.calls
+
+
+async def test_a_refused_window_says_nothing_against_the_service(at_desk: Desk) -> None:
+    at_desk.double.always["generate"] = Refuse(400, "INVALID_ARGUMENT")
+    for at in range(7):
+        with pytest.raises(ProviderRefused):
+            await at_desk.judge(name=f"w{at}")
+
+    assert 7 == len(at_desk.double.asked)
 
 
 async def test_silence_is_an_error_after_the_timeout(media: Path, clip: Path, tmp_path: Path) -> None:
