@@ -83,6 +83,7 @@ async def _follow(customer: Customer, receiver: WebhookReceiver, origin: HlsOrig
     highlights = await customer.highlights(stream["id"])
     clip = folder / f"{stream['id']}.mp4"
     await customer.fetch(highlights[0]["video_url"], clip)
+    await customer.fetch(highlights[0]["thumbnail_url"], clip.with_suffix(".jpg"))
     return Outcome(detected, at_once, highlights, played, clip)
 
 
@@ -90,7 +91,7 @@ def _play(url: str, path: Path) -> None:
     """As a player that decodes everything would, keeping what it was given."""
     done = subprocess.run(
         [
-            *("ffmpeg", "-v", "error", "-xerror", "-live_start_index", "0", "-i", url),
+            *("ffmpeg", "-v", "error", "-xerror", "-i", url),
             *("-map", "0", "-c", "copy", str(path), "-map", "0", "-f", "null", "-"),
         ],
         capture_output=True,
@@ -131,3 +132,5 @@ def _check_clip(outcome: Outcome) -> None:
     assert list(range(round(highlight["start_s"] * FPS), round(highlight["end_s"] * FPS))) == frames
     assert MOMENT[0] <= highlight["peak_s"] <= MOMENT[1]
     assert abs(sync_error_s(outcome.clip)) <= 0.020
+    [(_, pictured)] = read_frame_numbers(outcome.clip.with_suffix(".jpg"))
+    assert pictured == int(highlight["peak_s"] * FPS + 0.001)
