@@ -17,7 +17,6 @@ from gateway.adapters.hundredms_queue import WebhookQueue
 from gateway.adapters.postgres_rate_limits import PostgresRateLimits
 from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
-from gateway.adapters.redis_rate_limits import RedisRateLimits
 from gateway.adapters.streams import StreamRows
 from gateway.adapters.transactions import opener
 from gateway.adapters.view_store import ViewRows
@@ -200,6 +199,8 @@ def _limiter(base: Foundation, settings: GatewaySettings) -> Limiter:
     postgres = PostgresRateLimits(base.database)
     if settings.redis_url is None:
         return postgres
+    from gateway.adapters.redis_rate_limits import RedisRateLimits  # noqa: PLC0415 - a client that few need
+
     return Standby(RedisRateLimits(settings.redis_url.get_secret_value()), postgres, clock=monotonic)
 
 

@@ -10,7 +10,17 @@ from tests.conftest import REPOSITORY
 
 NEVER_AT_START = (
     *("opentelemetry.exporter", "google.protobuf", "requests", "urllib3", "sentry_sdk"),
-    *("alembic", "aiobotocore", "botocore", "google.genai", "moto", "pytest", "playwright"),
+    *(
+        "alembic",
+        "aiobotocore",
+        "botocore",
+        "google.genai",
+        "redis",
+        "limits",
+        "moto",
+        "pytest",
+        "playwright",
+    ),
     *("localcluster", "sandbox"),
 )
 ONLY = {
