@@ -17,7 +17,8 @@ log = structlog.get_logger()
 
 # Somebody has to correct something: the four attempts of a job then span minutes instead of seconds.
 REFUSED_RETRY_S = 120.0
-_MISSING_ELSE = ("NoSuchBucket", "NoSuchUpload")
+_NO_UPLOAD = "NoSuchUpload"
+_MISSING_ELSE = ("NoSuchBucket", _NO_UPLOAD)
 _REFUSED_STATUS = (HTTPStatus.MOVED_PERMANENTLY, HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _DEFAULT_ADVICE = "check the credentials, the bucket's policy and the bucket's name"
 # What an operator can do, by S3's error code. Any other 301, 401 or 403 gets the default advice.
@@ -42,6 +43,10 @@ class RangeBeyondEnd(PermanentError):
     """The object has no byte at the start of the range."""
 
     code: ClassVar[str] = "range_beyond_end"
+
+
+class UploadMissing(StoreUnavailable):
+    """There is no upload in parts by this id, or no more; the whole of it can be begun anew."""
 
 
 @contextmanager
@@ -86,7 +91,8 @@ def _failure(code: str, subject: str, *, said: str, status: int = 0) -> StoreUna
     if advice is not None:
         return _refused(code, subject, said=said, advice=advice)
     log.warning("object_store_call_failed", subject=subject, status=status, code=code, reason=said)
-    return StoreUnavailable(f"object {subject}: the store answered {code}")
+    kind = UploadMissing if code == _NO_UPLOAD else StoreUnavailable
+    return kind(f"object {subject}: the store answered {code}")
 
 
 def _refused(code: str, subject: str, *, said: str, advice: str) -> StoreRefused:

@@ -14,7 +14,7 @@ import structlog
 
 from shared.errors import PipelineError
 from shared.object_store import Stored, StoreUnavailable
-from shared.s3_faults import store_faults
+from shared.s3_faults import UploadMissing, store_faults
 
 log = structlog.get_logger()
 
@@ -27,7 +27,9 @@ READ_BYTES = 1 << 20
 # A call may take this long, and longer by the time that its body takes at the slowest useful rate.
 CALL_DEADLINE_S = 20.0
 SLOWEST_BYTES_PER_S = 256 << 10
+ABORT_ATTEMPTS = 3
 ABORT_DEADLINE_S = 5.0
+ABORT_PAUSE_S = 0.2
 _KEYED_ENCRYPTION = ("aws:kms", "aws:kms:dsse")
 
 
@@ -143,13 +145,23 @@ class Upload:
         return body, digests_of(body)
 
     async def _abort(self, upload: Mapping[str, str]) -> None:
-        """What this cannot reach, the bucket's lifecycle rule removes."""
+        """A part still on its way can make this fail, so it is tried again; a lifecycle rule takes the rest."""
+        for _ in range(ABORT_ATTEMPTS):
+            if await self._is_aborted(upload):
+                return
+            await asyncio.sleep(ABORT_PAUSE_S)
+        log.warning("multipart_upload_left", key=self._key, upload_id=upload["UploadId"])
+
+    async def _is_aborted(self, upload: Mapping[str, str]) -> bool:
         try:
             with store_faults(self._key):
                 async with asyncio.timeout(ABORT_DEADLINE_S):
                     await self._client.abort_multipart_upload(**upload)
-        except PipelineError as error:
-            log.warning("multipart_upload_left", key=self._key, reason=str(error))
+        except UploadMissing:  # completed, and only the answer was lost
+            return True
+        except PipelineError:
+            return False
+        return True
 
 
 def _hash_file(path: Path) -> str:

@@ -254,9 +254,9 @@ async def test_a_fault_in_one_part_repeats_the_upload_and_leaves_no_part_behind(
     front.next("part", wrong)
     assert stored("a", big.read_bytes()) == await store.put_file("a", big)
     begun, aborted, completed = (front.calls.count(kind) for kind in ("begin", "abort", "complete"))
-    assert (
-        begun == aborted + 1 <= 2
-    )  # on a connection used before, the HTTP client itself repeats what was cut
+    # On a connection used before, the HTTP client itself repeats what was cut; moto sometimes fails an abort.
+    assert begun <= 2
+    assert begun - 1 <= aborted
     assert (1, 7) <= (completed, front.calls.count("part"))
     assert big.read_bytes() == await store.get("a")
     assert [] == await uploads_left(hurt, "a")
@@ -278,7 +278,7 @@ async def test_an_upload_that_fails_for_good_is_aborted_and_stores_nothing(
     front.next("complete", *[answers(200, "InternalError")] * 5)
     with pytest.raises(StoreUnavailable):
         await store.put_file("a", big)
-    assert ATTEMPTS == front.calls.count("abort")
+    assert ATTEMPTS <= front.calls.count("abort")
     assert [] == await keys(store, "")
     assert [] == await uploads_left(hurt, "a")
 
@@ -290,15 +290,15 @@ async def test_a_cancelled_upload_is_aborted(hurt: S3ObjectStore, front: Front, 
     sending.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sending
-    assert 1 == front.calls.count("abort")
+    assert 1 <= front.calls.count("abort")
     assert [] == await uploads_left(hurt, "a")
 
 
-async def test_an_abort_that_fails_too_is_told_in_the_log(
+async def test_an_abort_that_keeps_failing_is_told_in_the_log(
     hurt: S3ObjectStore, front: Front, big: Path
 ) -> None:
     front.next("part", answers(500, "InternalError"))
-    front.next("abort", answers(500, "InternalError"))
+    front.next("abort", *[answers(500, "InternalError")] * s3_upload.ABORT_ATTEMPTS)
     with capture_logs() as logs, pytest.raises(StoreUnavailable):
         await hurt.put_file("a", big)
     assert "multipart_upload_left" in [line["event"] for line in logs]
