@@ -109,6 +109,11 @@ class ComposeCluster:
         config: dict[str, Any] = json.loads(self.compose("config", "--format", "json"))
         return {name: str(value) for name, value in config["services"][service]["environment"].items()}
 
+    def variables_of_image(self, image: str) -> tuple[str, ...]:
+        """Names of the variables that the image itself sets."""
+        told = json.loads(self._docker("image", "inspect", "--format", "{{json .Config.Env}}", image))
+        return tuple(line.partition("=")[0] for line in told)
+
     @property
     def rabbitmq_url(self) -> str:
         given = self.variables("rabbitmq")
