@@ -122,6 +122,7 @@ class GeminiApi:
         self._sleep = sleep
         self._share = share
         self._breaker = breaker or Breaker()
+        self._last_failure = ""
         self._deleting: set[asyncio.Task[None]] = set()
         self._client = genai.Client(
             vertexai=False,
@@ -299,10 +300,11 @@ class GeminiApi:
         wait_s = self._breaker.wait_s(monotonic())
         if wait_s > 0:
             metrics.model_calls.labels(PROVIDER, "not_made").inc()
-            raise _NotAsked("Gemini fails for everybody just now and was not asked", retry_after_s=wait_s)
+            raise _NotAsked(f"not asked, for others failed: {self._last_failure}", retry_after_s=wait_s)
         try:
             answer = await self._once(call)
-        except ProviderUnavailable:
+        except ProviderUnavailable as error:
+            self._last_failure = str(error)
             self._breaker.failed(monotonic())
             raise
         except ProviderError:

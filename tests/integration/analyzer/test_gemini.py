@@ -596,7 +596,9 @@ async def test_a_service_that_fails_for_all_is_left_alone_until_one_probe_succee
         with pytest.raises(ProviderUnavailable, match="503"):
             await at_desk.judge(name=name)
 
-    with pytest.raises(ProviderUnavailable, match="was not asked") as raised:
+    with pytest.raises(
+        ProviderUnavailable, match="not asked, for others failed: Gemini answered 503"
+    ) as raised:
         await at_desk.judge(name="c")
 
     assert 6 == len(at_desk.double.asked)
