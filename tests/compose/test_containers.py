@@ -35,7 +35,7 @@ print(json.dumps({
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_container_holds_one_service_without_rights(compose: Compose, service: str) -> None:
-    seen = json.loads(compose.cluster.compose("exec", service, "python", "-c", LOOK))
+    seen = json.loads(compose.cluster.compose("exec", "-T", service, "python", "-c", LOOK))
     assert {
         "services": [service],
         "pip": False,

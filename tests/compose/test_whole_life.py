@@ -173,6 +173,6 @@ async def requests_answered(compose: Compose, index: int) -> int:
         "print(sum(float(n) for n in re.findall(r'^tldr_http_requests_total.* ([0-9.e+]+)$', text, re.M)))"
     )
     told = await asyncio.to_thread(
-        compose.cluster.compose, "exec", "--index", str(index), "gateway", "python", "-c", read
+        compose.cluster.compose, "exec", "-T", "--index", str(index), "gateway", "python", "-c", read
     )
     return int(float(told))
