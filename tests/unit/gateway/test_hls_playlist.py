@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.domain.hls_playlist import HOLE_US, covering, keys_of, media_playlist
@@ -15,6 +15,7 @@ from shared.events import SegmentRef
 from tests.builders import NOW, segment_ref
 
 S = 1_000_000
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def ref(number: int, **changes: Any) -> SegmentRef:
@@ -154,6 +155,7 @@ def run_of(steps: Sequence[Step]) -> list[SegmentRef]:
     return segments
 
 
+@UNHURRIED
 @given(STEPS)
 def test_whatever_the_archive_holds_the_playlist_says_it_as_the_standard_demands(steps: list[Step]) -> None:
     segments = run_of(steps)
@@ -173,6 +175,7 @@ def test_whatever_the_archive_holds_the_playlist_says_it_as_the_standard_demands
     assert [False, *breaks[1:]] == [one.discontinuity for one in playlist.segments]
 
 
+@UNHURRIED
 @given(STEPS, st.data())
 def test_what_is_chosen_covers_the_moment_and_no_more(steps: list[Step], data: st.DataObject) -> None:
     segments = run_of(steps)

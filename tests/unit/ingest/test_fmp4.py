@@ -3,13 +3,14 @@
 import struct
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ingest.domain.fmp4 import BoxesMalformed, FragmentClock, read_fragment_clock
 from tests.fakes.ingest.media import box, fmp4_fragment, fmp4_init, fmp4_segment, fmp4_track, full_box
 
 INIT = fmp4_init()
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 SEGMENT = fmp4_segment(0, 2_000_000)
 CLOCK = FragmentClock(pts_us=10_000_000, duration_us=2_000_000)
 
@@ -145,12 +146,14 @@ def outcome(body: bytes, init: bytes) -> FragmentClock | None:
         return None
 
 
+@UNHURRIED
 @given(st.binary(max_size=300), st.binary(max_size=300))
 def test_garbage_never_crashes(body: bytes, init: bytes) -> None:
     outcome(body, INIT)
     outcome(SEGMENT, init)
 
 
+@UNHURRIED
 @given(st.integers(0, len(SEGMENT) - 1), st.binary(min_size=1, max_size=8))
 @example(0, b"\x00\x00\x00\x00")
 @example(0, b"\x00\x00\x00\x01")
@@ -159,11 +162,13 @@ def test_no_changed_byte_of_a_segment_crashes(at: int, change: bytes) -> None:
     outcome(SEGMENT[:at] + change + SEGMENT[at + len(change) :], INIT)
 
 
+@UNHURRIED
 @given(st.integers(0, len(INIT) - 1), st.binary(min_size=1, max_size=8))
 def test_no_changed_byte_of_an_init_section_crashes(at: int, change: bytes) -> None:
     outcome(SEGMENT, INIT[:at] + change + INIT[at + len(change) :])
 
 
+@UNHURRIED
 @given(st.integers(0, len(SEGMENT) - 1))
 def test_a_segment_that_is_cut_off_anywhere_is_malformed(length: int) -> None:
     with pytest.raises(BoxesMalformed):
