@@ -663,10 +663,12 @@ async def test_what_will_not_pass_is_not_tried_again_here(
 ) -> None:
     at_desk.double.always["generate"] = refusal
 
-    with pytest.raises(error, match=str(refusal.status)):
+    with pytest.raises(error, match=str(refusal.status)) as raised:
         await at_desk.judge()
 
     assert 1 == len(at_desk.double.asked)
+    # The inbox gives somebody minutes to act before the window is given up.
+    assert (60.0 if error is ProviderMisconfigured else None) == getattr(raised.value, "retry_after_s", None)
 
 
 async def test_an_error_page_that_is_no_json_keeps_its_status(at_desk: Desk) -> None:
