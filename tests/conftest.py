@@ -31,6 +31,10 @@ PASSWORD = secrets.token_hex(12)
 
 _servers: LocalServers | None = None
 
+# How long an example takes tells how busy the machine is, and nothing of the code.
+hypothesis_settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis_settings.load_profile("patient")
+
 # A job that a shell started in the background ignores SIGINT, and so would every child that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
