@@ -79,10 +79,14 @@ def _client(session: AioSession, access: S3Access, endpoint_url: str | None) -> 
 
 
 def _configuration(*, read_timeout_s: float, is_path_style: bool) -> AioConfig:
-    """The SDK's own checksums and body signatures are left out: other servers refuse some, and all block the loop."""
+    """The SDK's own checksums and body signatures are left out: other servers refuse some, and all block the loop.
+
+    Addressed otherwise than by path, URLs must name the region's host, which only the style `virtual` makes sure of:
+    the global host redirects, and a signature does not survive that.
+    """
     return AioConfig(
         signature_version="s3v4",
-        s3={"addressing_style": "path" if is_path_style else "auto", "payload_signing_enabled": False},
+        s3={"addressing_style": "path" if is_path_style else "virtual", "payload_signing_enabled": False},
         retries={"mode": "standard", "total_max_attempts": 1},
         connect_timeout=CONNECT_TIMEOUT_S,
         read_timeout=read_timeout_s,

@@ -115,6 +115,19 @@ async def test_a_public_endpoint_is_signed_for_and_calls_go_to_the_other(s3_serv
     assert [signature_of(url, secret=s3_server.secret_access_key)] == told
 
 
+@pytest.mark.parametrize(
+    ("bucket", "start"),
+    [
+        ("clips-eu", "https://clips-eu.s3.eu-central-1.amazonaws.com/a.mp4?"),
+        ("clips.eu", "https://s3.eu-central-1.amazonaws.com/clips.eu/a.mp4?"),
+    ],
+)
+async def test_at_amazon_a_url_names_the_host_of_the_region(bucket: str, start: str) -> None:
+    access = S3Access(region="eu-central-1", access_key_id="key", secret_access_key="secret")
+    async with open_s3(access, Buckets(shared=bucket)) as store:
+        assert (await store.signed_url("a.mp4", expires_s=60)).startswith(start)
+
+
 async def test_an_organization_with_a_bucket_of_its_own_shares_none(s3_server: S3Server) -> None:
     own = new_bucket(s3_server)
     async with opened_s3(s3_server, prefix="tldr/", dedicated={"org_1": own}) as store:
