@@ -74,22 +74,16 @@ class ComposeCluster:
         """Stop and remove the containers; their data only on demand."""
         self.compose("down", "--remove-orphans", *(["--volumes"] if volumes else []))
 
-    def crash(self, service: str) -> None:
-        """SIGKILL what runs in all its containers, from within; the engine starts them again."""
-        for container in self.containers(service):
-            # Even root may not signal another user's process there: it has not the right to.
-            owner = self._docker(
-                "exec", container, "sh", "-c", f"stat -c %u /proc/$({SERVER_PROCESS})"
-            ).strip()
-            kill = f"kill -KILL $({SERVER_PROCESS})"
-            self._docker("exec", "--user", owner, container, "sh", "-c", kill, check=False)
+    def crash(self, container: str) -> None:
+        """SIGKILL what runs in it, from within; the engine starts it again."""
+        # Even root may not signal another user's process there: it has not the right to.
+        owner = self._docker("exec", container, "sh", "-c", f"stat -c %u /proc/$({SERVER_PROCESS})").strip()
+        kill = f"kill -KILL $({SERVER_PROCESS})"
+        self._docker("exec", "--user", owner, container, "sh", "-c", kill, check=False)
 
-    def starts(self, service: str) -> int:
-        """How often the engine has started its containers again."""
-        return sum(
-            int(self._docker("inspect", "--format", "{{.RestartCount}}", container))
-            for container in self.containers(service)
-        )
+    def starts(self, container: str) -> int:
+        """How often the engine has started it again."""
+        return int(self._docker("inspect", "--format", "{{.RestartCount}}", container))
 
     def containers(self, service: str) -> tuple[str, ...]:
         return tuple(self.compose("ps", "--quiet", "--all", service).split())

@@ -25,6 +25,8 @@ HEADER = "X-100ms-Secret"
 # The object store crashes only where it keeps its objects; it is frozen instead, for some stand-ins do not.
 CRASHED = (*SERVICES, "api", "redis", "rabbitmq", "postgres")
 FROZEN_SEGMENTS = 4
+# Of two seconds each: leases change hands within eight seconds, and this machine may be busy.
+PLAYLIST_SEGMENTS = 10
 
 
 async def judged_more(compose: Compose, *, within_s: float = 240) -> None:
@@ -36,13 +38,13 @@ async def judged_more(compose: Compose, *, within_s: float = 240) -> None:
             await asyncio.sleep(0.5)
 
 
-async def crash(compose: Compose, service: str) -> None:
+async def crash(compose: Compose, container: str) -> None:
     """The engine starts it again by itself."""
     cluster = compose.cluster
-    before = await asyncio.to_thread(cluster.starts, service)
-    await asyncio.to_thread(cluster.crash, service)
+    before = await asyncio.to_thread(cluster.starts, container)
+    await asyncio.to_thread(cluster.crash, container)
     async with asyncio.timeout(60):
-        while await asyncio.to_thread(cluster.starts, service) <= before:
+        while await asyncio.to_thread(cluster.starts, container) <= before:
             await asyncio.sleep(0.2)
     await compose.healthy()
 
@@ -83,10 +85,15 @@ async def test_a_stream_is_covered_whole_while_every_container_crashes(
     film = await asyncio.to_thread(
         make_film,
         tmp_path / "film.mp4",
-        duration_s=900,
+        duration_s=800,
         moments=tuple((at, at + 4.0) for at in (12.0, 100.0, 200.0, 300.0)),
     )
-    async with compose.outside.origin(film) as origin, compose.customer() as customer:
+    # A lone ingest that starts anew takes longer than the source's playlist is long; another takes over in time.
+    await asyncio.to_thread(compose.cluster.up, scale={"ingest": 2})
+    async with (
+        compose.outside.origin(film, window=PLAYLIST_SEGMENTS) as origin,
+        compose.customer() as customer,
+    ):
         url = await customer.connect_100ms(secret=SECRET, secret_header=HEADER)
         async with HundredMs(url, secret=SECRET, secret_header=HEADER) as sender:
             beam = Beam(stream_url=compose.outside.seen(origin.url), started_at=datetime.now(UTC))
@@ -94,12 +101,11 @@ async def test_a_stream_is_covered_whole_while_every_container_crashes(
             assert (await sender.send("hls.started.success", beam=beam)).delivered
             await judged_more(compose)
             for service in CRASHED:
-                crashed_at = monotonic()
-                await crash(compose, service)
-                record_property(
-                    f"{service}: seconds until all is healthy", round(monotonic() - crashed_at, 1)
-                )
-                await judged_more(compose)
+                for container in await asyncio.to_thread(compose.cluster.containers, service):
+                    crashed_at = monotonic()
+                    await crash(compose, container)
+                    record_property(f"{service} healthy after s", round(monotonic() - crashed_at, 1))
+                    await judged_more(compose)
             await freeze_the_object_store(compose, origin)
             await judged_more(compose)
             origin.end_live()
