@@ -14,6 +14,8 @@ from typing import Any
 import aio_pika
 import pytest
 import structlog
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from localcluster.children import scratch_folder
 from localcluster.cluster import LocalServers

@@ -5,13 +5,13 @@
 
 import asyncio
 from time import monotonic
-from typing import Annotated, Any
+from typing import Any
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
-from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from shared.settings import load
 
@@ -19,6 +19,15 @@ PATIENCE_S = 60.0
 PAUSE_S = 0.5
 # An hour, so that a change is seen soon.
 CORS_MAX_AGE_S = 3600
+# Highlights play on customers' pages, wherever those are: what opens an object is its signature, not the page.
+# Players fetch parts of a clip, and read how long it is.
+RULE = {
+    "AllowedMethods": ["GET", "HEAD"],
+    "AllowedOrigins": ["*"],
+    "AllowedHeaders": ["*"],
+    "ExposeHeaders": ["Accept-Ranges", "Content-Length", "Content-Range", "ETag"],
+    "MaxAgeSeconds": CORS_MAX_AGE_S,
+}
 ALREADY_OURS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 
 
@@ -30,14 +39,6 @@ class BucketSettings(BaseSettings):
     s3_secret_access_key: SecretStr = Field(description="Its secret.")
     s3_bucket_name: str = Field(min_length=3, description="The bucket.")
     s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
-    allowed_origins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("*",), description="Origins of browsers that may read clips, separated by commas."
-    )
-
-    @field_validator("allowed_origins", mode="before")
-    @classmethod
-    def _listed(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",")) if isinstance(value, str) else value
 
 
 async def ensure(settings: BucketSettings) -> None:
@@ -51,9 +52,7 @@ async def ensure(settings: BucketSettings) -> None:
         config=AioConfig(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     ) as client:
         await _create(client, settings)
-        await client.put_bucket_cors(
-            Bucket=settings.s3_bucket_name, CORSConfiguration={"CORSRules": [_rule(settings)]}
-        )
+        await client.put_bucket_cors(Bucket=settings.s3_bucket_name, CORSConfiguration={"CORSRules": [RULE]})
 
 
 async def _create(client: Any, settings: BucketSettings) -> None:
@@ -65,17 +64,6 @@ async def _create(client: Any, settings: BucketSettings) -> None:
     except ClientError as error:
         if error.response["Error"]["Code"] not in ALREADY_OURS:
             raise
-
-
-def _rule(settings: BucketSettings) -> dict[str, Any]:
-    """Players fetch parts of a clip, and read how long it is."""
-    return {
-        "AllowedMethods": ["GET", "HEAD"],
-        "AllowedOrigins": list(settings.allowed_origins),
-        "AllowedHeaders": ["*"],
-        "ExposeHeaders": ["Accept-Ranges", "Content-Length", "Content-Range", "ETag"],
-        "MaxAgeSeconds": CORS_MAX_AGE_S,
-    }
 
 
 async def ensure_patiently(settings: BucketSettings, *, patience_s: float = PATIENCE_S) -> None:

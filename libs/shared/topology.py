@@ -121,7 +121,8 @@ async def _can_consume(connection: aio_pika.abc.AbstractConnection, name: str) -
     try:
         await channel.set_qos(prefetch_count=1)
         declared = await channel.get_queue(name, ensure=False)
-        tag = await asyncio.wait_for(declared.consume(_leave, no_ack=False), PROBE_TIMEOUT_S)
+        async with asyncio.timeout(PROBE_TIMEOUT_S):
+            tag = await declared.consume(_leave, no_ack=False)
         await declared.cancel(tag)
     except (AMQPError, TimeoutError):
         return False

@@ -50,7 +50,8 @@ class WebhookQueue:
         connection, self._connection, self._queue = self._connection, None, None
         if connection is not None:
             with suppress(*_FAULTS):
-                await asyncio.wait_for(connection.close(), TAKE_WITHIN_S)
+                async with asyncio.timeout(TAKE_WITHIN_S):
+                    await connection.close()
 
     async def _opened(self) -> AbstractQueue:
         if self._connection is None or self._connection.is_closed or self._queue is None:
