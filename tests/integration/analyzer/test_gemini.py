@@ -15,6 +15,7 @@ from structlog.testing import capture_logs
 
 from analyzer.adapters.clip import ClipMaker
 from analyzer.domain.gemini.prompt import SYSTEM_INSTRUCTION
+from analyzer.domain.verdict import sift
 from analyzer.workflow import (
     AnswerInvalid,
     ProviderError,
@@ -777,7 +778,14 @@ async def test_a_model_that_obeys_does_no_more_than_bounded_scores_within_its_wi
 
     analysis = await at_desk.judge()
 
-    found = analysis.moments[0]
+    judged = sift(
+        analysis.moments,
+        length_us=8_000_000,
+        dimensions=frozenset(every),
+        unread=analysis.faults,
+    )
+    [found] = judged.moments
+    assert 3 == len(judged.faults)
     assert (0, 8_000_000) == (found.start_us, found.end_us)
     assert found.title.isprintable()
     assert max(map(len, found.tags), default=0) <= 50
