@@ -262,7 +262,8 @@ def _env_lines(name: str, field: FieldInfo) -> str:
     if field.is_required():
         return f"\n# {field.description} Required.\n{name.upper()}="
     default = plain_default(field)
-    text = default if isinstance(default, str) else json.dumps(default)
+    # An empty variable counts as absent; `null` would be a text like any other.
+    text = "" if default is None else default if isinstance(default, str) else json.dumps(default)
     return f"\n# {field.description}\n# {name.upper()}={text}"
 
 
