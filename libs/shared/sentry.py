@@ -3,6 +3,7 @@
 Only `telemetry.py` imports this, and only where a DSN is set. Tracing is done elsewhere.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Final, cast
@@ -24,6 +25,8 @@ TAGS: Final = (
     "loop",
     "delivery_id",
 )
+# Our own lines are names; those of libraries are sentences, and repeat what the error says.
+NAME: Final = re.compile(r"[\w.:-]{1,200}")
 KEPT: Final = frozenset(
     {
         *("event_id", "timestamp", "level", "platform", "exception", "tags", "contexts"),
@@ -91,7 +94,7 @@ class ErrorReports:
 
 
 def _tags(entry: Mapping[str, object]) -> dict[str, str]:
-    return {name: str(entry[name])[:200] for name in TAGS if entry.get(name)}
+    return {name: text for name in TAGS if NAME.fullmatch(text := str(entry.get(name, "")))}
 
 
 def scrub(event: Event, _hint: Hint) -> Event:
