@@ -64,7 +64,13 @@ async def _demo_in_private(console: Console, options: Options, servers: LocalSer
     async with (
         outside_world(options) as (origin, receiver),
         model_settings(options) as model,
-        private_venue(console, servers, reachable=(origin.url, receiver.url), model=model) as venue,
+        private_venue(
+            console,
+            servers,
+            reachable=(origin.url, receiver.url),
+            model=model,
+            telemetry=options.telemetry,
+        ) as venue,
     ):
         return await _demo(console, options, venue, origin, receiver)
 

@@ -17,6 +17,7 @@ class Options:
     """`seconds` is None for the whole file; `speed` 1 is real time; `exit_at_end` ends with the stream.
 
     `gemini` are the variables of that name for the analyzer, key and all; `gemini_double` plays the model ourselves.
+    `telemetry` are those that say where traces and error reports go, for all six services.
 
     `target` is where the product runs: servers and processes private to the demo, or Docker Compose.
     """
@@ -30,6 +31,7 @@ class Options:
     output: Path = Path("demo-output")
     gemini_double: bool = False
     gemini: Mapping[str, str] = field(default_factory=dict, repr=False)
+    telemetry: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "Options":
@@ -47,12 +49,13 @@ class Options:
             exit_at_end=environment.get("DEMO_EXIT", "") not in ("", "0", "false", "no"),
             output=Path(environment.get("DEMO_OUTPUT") or "demo-output"),
             gemini_double=_gemini_double(environment),
-            gemini={
-                name: value
-                for name, value in environment.items()
-                if name.startswith(("GEMINI_", "ANALYSIS_")) and value
-            },
+            gemini=_named(environment, "GEMINI_", "ANALYSIS_"),
+            telemetry=_named(environment, "OTEL_", "LOGFIRE_", "SENTRY_", "TRACE_SAMPLE_RATIO"),
         )
+
+
+def _named(environment: Mapping[str, str], *beginnings: str) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if value and name.startswith(beginnings)}
 
 
 def _gemini_double(environment: Mapping[str, str]) -> bool:

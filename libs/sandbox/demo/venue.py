@@ -35,11 +35,16 @@ class Venue:
 
 @asynccontextmanager
 async def private_venue(
-    console: Console, servers: LocalServers, *, reachable: tuple[str, ...], model: Mapping[str, str]
+    console: Console,
+    servers: LocalServers,
+    *,
+    reachable: tuple[str, ...],
+    model: Mapping[str, str],
+    telemetry: Mapping[str, str],
 ) -> AsyncIterator[Venue]:
     """The six services as processes of ours, on servers of ours.
 
-    `reachable` are the URLs that they may call, `model` the analyzer's own variables.
+    `reachable` are the URLs that they may call, `model` the analyzer's own variables, `telemetry` everybody's.
     """
     async with scratch_database(servers.database_admin_url) as database:
         installation = Installation(
@@ -48,6 +53,7 @@ async def private_venue(
             roles=database.roles,
             folder=servers.folder,
             outbound_allow=tuple(urlsplit(url).netloc for url in reachable),
+            extra=telemetry,
         )
         await set_up(installation)
         console.print("Starting the six services …")

@@ -30,6 +30,21 @@ async def test_the_double_takes_the_place_of_a_key_and_keeps_the_other_options()
         assert "gemini-3.8-flash" == told["GEMINI_MODEL"]
 
 
+def test_where_traces_and_error_reports_go_is_passed_on_and_not_shown() -> None:
+    telemetry = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+        "LOGFIRE_TOKEN": "the-token",
+        "SENTRY_DSN": "http://the-key@127.0.0.1:1/1",
+        "TRACE_SAMPLE_RATIO": "1",
+    }
+
+    options = Options.from_environment({**telemetry, "HOME": "/root", "SENTRY_ENVIRONMENT": ""})
+
+    assert telemetry == options.telemetry
+    assert "the-token" not in repr(options)
+    assert "the-key" not in repr(options)
+
+
 @pytest.mark.parametrize("environment", [{"GEMINI": "real"}, {"GEMINI": "double", "DEMO_TARGET": "compose"}])
 def test_what_cannot_be_done_is_told(environment: dict[str, str]) -> None:
     with pytest.raises(OptionInvalid, match="GEMINI"):
