@@ -19,7 +19,7 @@ DEFAULT_PREFIX = "tldr"
 
 
 class BootstrapSettings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_admin_url: SecretStr = Field(
         description="Address of the database with a role that may make roles."

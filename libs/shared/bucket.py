@@ -1,6 +1,6 @@
-"""Makes the bucket of an S3 server that has none yet, and lets browsers read from it. Safe to run again.
+"""Makes the buckets of an S3 server that has none yet, and lets browsers read from them. Safe to run again.
 
-`python -m shared.bucket` waits until the server answers. On S3 itself the bucket belongs to those who run the account.
+`python -m shared.bucket` waits until the server answers. On S3 itself buckets belong to those who run the account.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from shared.settings import load
+from shared.settings import BUCKET_VARIABLES, OrganizationBuckets, load
 
 PATIENCE_S = 60.0
 PAUSE_S = 0.5
@@ -32,17 +32,26 @@ ALREADY_OURS = ("BucketAlreadyOwnedByYou", "BucketAlreadyExists")
 
 
 class BucketSettings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     s3_endpoint_url: str = Field(description="Address of the S3 server.")
     s3_access_key_id: str = Field(description="Access key of a user who may make buckets.")
     s3_secret_access_key: SecretStr = Field(description="Its secret.")
-    s3_bucket_name: str = Field(min_length=3, description="The bucket.")
-    s3_region: str = Field(default="us-east-1", description="Region of the bucket.")
+    s3_bucket_name: str = Field(
+        min_length=3, validation_alias=BUCKET_VARIABLES, description="The bucket that all share."
+    )
+    s3_organization_buckets: OrganizationBuckets = Field(
+        default={}, description="Buckets of single organizations, by organization id."
+    )
+    s3_region: str = Field(default="us-east-1", description="Region of the buckets.")
+
+    @property
+    def buckets(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys((self.s3_bucket_name, *self.s3_organization_buckets.values())))
 
 
 async def ensure(settings: BucketSettings) -> None:
-    """The bucket with its rules for browsers. Raises ClientError when the server refuses."""
+    """Every bucket with its rules for browsers. Raises ClientError when the server refuses."""
     async with get_session().create_client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
@@ -51,16 +60,17 @@ async def ensure(settings: BucketSettings) -> None:
         aws_secret_access_key=settings.s3_secret_access_key.get_secret_value(),
         config=AioConfig(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
     ) as client:
-        await _create(client, settings)
-        await client.put_bucket_cors(Bucket=settings.s3_bucket_name, CORSConfiguration={"CORSRules": [RULE]})
+        for bucket in settings.buckets:
+            await _create(client, bucket, region=settings.s3_region)
+            await client.put_bucket_cors(Bucket=bucket, CORSConfiguration={"CORSRules": [RULE]})
 
 
-async def _create(client: Any, settings: BucketSettings) -> None:
+async def _create(client: Any, bucket: str, *, region: str) -> None:
     """Outside us-east-1 the region has to be named, there it must not be."""
-    elsewhere = settings.s3_region != "us-east-1"
-    place = {"CreateBucketConfiguration": {"LocationConstraint": settings.s3_region}} if elsewhere else {}
+    elsewhere = region != "us-east-1"
+    place = {"CreateBucketConfiguration": {"LocationConstraint": region}} if elsewhere else {}
     try:
-        await client.create_bucket(Bucket=settings.s3_bucket_name, **place)
+        await client.create_bucket(Bucket=bucket, **place)
     except ClientError as error:
         if error.response["Error"]["Code"] not in ALREADY_OURS:
             raise

@@ -22,7 +22,7 @@ from shared.settings import load
 
 
 class MigrateSettings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_admin_url: SecretStr = Field(
         description="Address of the database with a member of the owner role."

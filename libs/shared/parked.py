@@ -24,7 +24,7 @@ LIMIT = 100
 
 
 class ParkedSettings(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, env_file=".env", extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     database_url: SecretStr = Field(description="PostgreSQL address with the service's own login role.")
 

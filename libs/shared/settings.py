@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
 from pydantic import (
+    AfterValidator,
     AliasChoices,
+    BeforeValidator,
     Field,
     PostgresDsn,
     SecretStr,
@@ -21,6 +23,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from shared.addresses import HostPort, parse_allowed
 
 AMQP_SCHEMES = ("amqp://", "amqps://")
+# In the folder where the program is started. Only `load` reads it: what is set up in another program takes none.
+ENV_FILE = ".env"
 # Where Docker and Kubernetes mount secrets.
 SECRETS_FOLDER = Path("/run/secrets")
 BUCKET = r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]"
@@ -31,12 +35,27 @@ SENTRY_DSN = re.compile(r"(https?://[^\s@/:]+(:[^\s@/]+)?@[^\s@/]+(/[^\s?#]*)?/\
 OTLP_HEADERS = re.compile(r"\s*([\w-]+\s*=[^,\r\n]*(,\s*[\w-]+\s*=[^,\r\n]*)*)?")
 
 
-class ServiceSettings(BaseSettings):
-    """Settings that all services share, read from the environment (and from `.env`, where there is one)."""
+def _from_json(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
 
-    model_config = SettingsConfigDict(
-        frozen=True, env_file=".env", env_file_encoding="utf-8", extra="ignore", env_ignore_empty=True
-    )
+
+def _name_buckets(value: dict[str, str]) -> dict[str, str]:
+    wrong = [bucket for bucket in value.values() if not re.fullmatch(BUCKET, bucket)]
+    if wrong:
+        raise ValueError(f"not names of buckets: {', '.join(wrong)}")
+    return value
+
+
+BUCKET_VARIABLES = AliasChoices("s3_bucket_name", "s3_bucket")
+OrganizationBuckets = Annotated[
+    dict[str, str], NoDecode, BeforeValidator(_from_json), AfterValidator(_name_buckets)
+]
+
+
+class ServiceSettings(BaseSettings):
+    """Settings that all services share, read from the environment; `load` reads `.env` and mounted secrets too."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True)
 
     app_name: str = Field(default="TL;DR Highlight API", description="Name in the API's documents.")
     version: str = Field(default="1.0.0", description="Version that /health and the documents tell.")
@@ -66,7 +85,7 @@ class ServiceSettings(BaseSettings):
         default="",
         pattern=OPTIONAL_BUCKET,
         validate_default=True,
-        validation_alias=AliasChoices("s3_bucket_name", "s3_bucket"),
+        validation_alias=BUCKET_VARIABLES,
         description="Bucket that keeps all objects, instead of a folder; `S3_BUCKET` is the same setting.",
     )
     s3_region: str = Field(default="us-east-1", min_length=1, description="Region of the buckets.")
@@ -91,7 +110,7 @@ class ServiceSettings(BaseSettings):
     s3_key_prefix: str = Field(
         default="", pattern=OPTIONAL_PREFIX, description="Folder within the buckets, for all objects."
     )
-    s3_organization_buckets: Annotated[dict[str, str], NoDecode] = Field(
+    s3_organization_buckets: OrganizationBuckets = Field(
         default={},
         description="Organizations with a bucket of their own: a JSON object of organization id and bucket.",
     )
@@ -164,19 +183,6 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must start with amqp:// or amqps://")
         return value
 
-    @field_validator("s3_organization_buckets", mode="before")
-    @classmethod
-    def _from_json(cls, value: object) -> object:
-        return json.loads(value) if isinstance(value, str) else value
-
-    @field_validator("s3_organization_buckets")
-    @classmethod
-    def _name_buckets(cls, value: dict[str, str]) -> dict[str, str]:
-        wrong = [bucket for bucket in value.values() if not re.fullmatch(BUCKET, bucket)]
-        if wrong:
-            raise ValueError(f"not names of buckets: {', '.join(wrong)}")
-        return value
-
     @field_validator("s3_bucket_name")
     @classmethod
     def _one_object_store(cls, value: str, info: ValidationInfo) -> str:
@@ -202,10 +208,14 @@ SettingsT = TypeVar("SettingsT", bound=BaseSettings)
 def load(model: type[SettingsT], *, secrets_folder: Path = SECRETS_FOLDER) -> SettingsT:
     """Read the settings, or leave the process with status 2 and the whole list of faults on stderr.
 
-    A file in the folder of secrets, named as the variable, is read where the variable is not set.
+    A variable that is not set is looked for in `.env`, then in a file of its name in the folder of secrets.
     """
     try:
-        return model(_secrets_dir=secrets_folder if secrets_folder.is_dir() else None)
+        return model(
+            _env_file=ENV_FILE,
+            _env_file_encoding="utf-8",
+            _secrets_dir=secrets_folder if secrets_folder.is_dir() else None,
+        )
     except ValidationError as error:
         sys.stderr.write(describe_faults(model, error))
         raise SystemExit(2) from None

@@ -52,6 +52,34 @@ async def test_the_bucket_is_made_and_pages_of_any_origin_may_read(endpoint: str
     assert ["*"] == rule["AllowedOrigins"]
 
 
+async def test_buckets_of_single_organizations_are_made_too(endpoint: str) -> None:
+    own = '{"org_1": "clips-of-one", "org_2": "clips", "org_3": "clips-of-one"}'
+    await ensure(settings(endpoint, s3_organization_buckets=own))
+    async with client_of(endpoint) as client:
+        rules = [
+            (await client.get_bucket_cors(Bucket=name))["CORSRules"][0]["AllowedOrigins"]
+            for name in ("clips", "clips-of-one")
+        ]
+    assert [["*"], ["*"]] == rules
+
+
+@pytest.mark.parametrize("variable", ["S3_BUCKET_NAME", "S3_BUCKET"])
+def test_the_step_knows_the_bucket_by_the_variables_that_services_know(
+    monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for name in ("S3_BUCKET_NAME", "S3_BUCKET"):
+        monkeypatch.delenv(name, raising=False)
+    given = {
+        "S3_ENDPOINT_URL": "http://s3",
+        "S3_ACCESS_KEY_ID": "key",
+        "S3_SECRET_ACCESS_KEY": "secret",
+        "S3_ORGANIZATION_BUCKETS": '{"org_1": "clips-of-one"}',
+    }
+    for name, value in (given | {variable: "clips"}).items():
+        monkeypatch.setenv(name, value)
+    assert ("clips", "clips-of-one") == BucketSettings().buckets
+
+
 async def test_a_second_run_keeps_what_is_in_the_bucket(endpoint: str) -> None:
     await ensure(settings(endpoint))
     async with client_of(endpoint) as client:

@@ -139,3 +139,9 @@ def test_faults_of_a_whole_model_are_named_too() -> None:
     with pytest.raises(ValidationError) as caught:
         Odd.model_validate({})
     assert "NUMBER: Field required" in describe_faults(Odd, caught.value)
+
+
+def test_only_the_start_of_a_program_reads_the_env_file(tmp_path: Path) -> None:
+    Path(tmp_path / ".env").write_text("APP_NAME=leaked")
+    values = {name.lower(): value for name, value in GOOD.items()}
+    assert "TL;DR Highlight API" == ServiceSettings.model_validate(values).app_name
