@@ -100,18 +100,19 @@ class ServiceProcess:
     """One replica of a service: `python -m <service>` with an explicit environment.
 
     `name` is the service, or the service and a suffix for a further replica (`ingest-2`). `environment` must
-    hold OPS_PORT, where /readyz answers; it is added to a few names inherited from ours (`INHERITED`).
+    hold OPS_PORT, where /readyz answers; it is added to a few names inherited from ours (`INHERITED`). The process
+    works in the folder of its log, so that no `.env` of ours reaches it; paths in `environment` are absolute.
     """
 
     def __init__(self, name: str, *, environment: Mapping[str, str], log_path: Path) -> None:
         self.name = name
         self.log_path = log_path
         self._ready_url = f"http://{LOOPBACK}:{environment['OPS_PORT']}/readyz"
-        inherited = {key: os.environ[key] for key in INHERITED if key in os.environ}
         self._child = ChildProcess(
             [sys.executable, "-m", name.partition("-")[0]],
-            environment={**inherited, "PYTHONUNBUFFERED": "1", **environment},
+            environment={**_inherited(os.environ), "PYTHONUNBUFFERED": "1", **environment},
             log_path=log_path,
+            folder=log_path.parent,
         )
 
     @property
@@ -239,6 +240,15 @@ class LocalCluster:
     def _kill(self) -> None:
         for service in self.services.values():
             service.kill()
+
+
+def _inherited(environment: Mapping[str, str]) -> dict[str, str]:
+    """Import roots may be named from where we work; the process works elsewhere."""
+    taken = {key: environment[key] for key in INHERITED if key in environment}
+    if taken.get("PYTHONPATH"):
+        roots = taken["PYTHONPATH"].split(os.pathsep)
+        taken["PYTHONPATH"] = os.pathsep.join(str(Path(root).absolute()) for root in roots)
+    return taken
 
 
 def in_parallel(actions: Iterable[Callable[[], None]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import asyncpg
+from pydantic_settings import InitSettingsSource
 
 import analyzer.app
 import analyzer.settings
@@ -85,8 +86,13 @@ async def _service(environment: Environment, name: str, changes: dict[str, str])
     given = environment.environment(name) | {"OPS_PORT": "0", "DATABASE_POOL_SIZE": "4"}
     values = {key.lower(): value for key, value in given.items()} | changes
     known = {key: value for key, value in values.items() if key in model.model_fields}
-    async with build(model.model_validate(known)) as application, running(application) as started:
+    async with build(told(model, known)) as application, running(application) as started:
         yield started
+
+
+def told(model: type[ServiceSettings], values: dict[str, Any]) -> ServiceSettings:
+    """The settings from these values alone; `model_validate` would take what is missing from our own environment."""
+    return model(_build_sources=((InitSettingsSource(model, init_kwargs=values),), {}))  # type: ignore[call-arg]
 
 
 @asynccontextmanager

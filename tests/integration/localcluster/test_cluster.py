@@ -1,5 +1,6 @@
 """Service processes, with a stand-in service of twenty lines."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,9 @@ import pytest
 
 from localcluster.children import ChildExitedError
 from localcluster.cluster import LocalCluster, ServiceProcess
+from localcluster.environment import Installation
 from localcluster.ports import claim_port
+from tests.conftest import REPOSITORY
 
 SERVICE = """
 import http.server, os, sys
@@ -69,3 +72,39 @@ def test_a_cluster_runs_all_its_services(tmp_path: Path, environment: dict[str, 
 
     assert ready == [True, True]
     assert [service.is_running for service in cluster.services.values()] == [False, False]
+
+
+SETTLED = """
+import json, os, sys
+from shared.settings import ServiceSettings, load
+settings = load(ServiceSettings)
+told = {"folder": settings.object_store_folder, "bucket": settings.s3_bucket_name, "name": settings.app_name}
+print(json.dumps(told), flush=True)
+"""
+
+
+def test_an_env_file_where_we_work_does_not_reach_a_service(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, logs = tmp_path / "ours", tmp_path / "logs"
+    ours.mkdir()
+    (ours / ".env").write_text("OBJECT_STORE_FOLDER=leaked\nS3_BUCKET_NAME=leaked\nAPP_NAME=leaked\n")
+    monkeypatch.chdir(ours)
+    (tmp_path / "settled.py").write_text(SETTLED + SERVICE)
+    installation = Installation("amqp://127.0.0.1/", "postgresql://u@127.0.0.1/d", folder=tmp_path)
+    told = {**installation.environment("settled"), "PYTHONPATH": f"{tmp_path}:{REPOSITORY / 'libs'}"}
+
+    with LocalCluster({"settled": told}, log_folder=logs):
+        found = json.loads((logs / "settled.log").read_text().splitlines()[0])
+
+    assert found == {"folder": str(installation.objects), "bucket": "", "name": "TL;DR Highlight API"}
+
+
+def test_import_roots_named_from_where_we_work_are_found(
+    tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", ".")
+    own = {"OPS_PORT": environment["OPS_PORT"]}
+    with LocalCluster({"echo": own}, log_folder=tmp_path / "logs") as cluster:
+        assert cluster.services["echo"].is_ready()
