@@ -26,6 +26,7 @@ from tests.fakes.shared.stored_profiles import default_profile
 KEY = "AIza-a-secret-key-of-the-operator"
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=UTC)
 MODEL = "gemini-3.5-flash-lite"
+TIMEOUT_S = 10.0
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Desk:
     def cleared(self, folder: Path) -> "Desk":
         """As it was at first, with another folder: making an SDK's client anew for each test takes long."""
         usual_double(self.double)
-        self.api.options = replace(self.api.options, model=MODEL)
+        self.api.options = replace(self.api.options, model=MODEL, timeout_s=TIMEOUT_S)
         self.edges.answer = FakeEdges().answer
         self.slept.clear()
         self.breaker.succeeded()
@@ -92,6 +93,12 @@ class Desk:
             work_dir=work_dir,
         )
 
+    def hurried(self, *, budget_s: float) -> "Desk":
+        """The same desk with a provider that has only so long for a window."""
+        clips = ReadyClips(self.media.with_suffix(".mp4"))
+        provider = GeminiProvider(self.api, clips=clips, edges=self.edges, budget_s=budget_s)
+        return replace(self, provider=provider)
+
     async def judge(self, profile: Profile | None = None, **window: Any) -> Analysis:
         return await self.provider.score(self.window(**window), profile or default_profile())
 
@@ -115,7 +122,7 @@ async def desk(
     async with GeminiDouble() as double:
         usual_double(double)
         breaker = Breaker()
-        chosen = replace(GeminiOptions(model=MODEL, base_url=double.base_url, timeout_s=10.0), **options)
+        chosen = replace(GeminiOptions(model=MODEL, base_url=double.base_url, timeout_s=TIMEOUT_S), **options)
         api = GeminiApi(
             chosen,
             api_key=KEY,

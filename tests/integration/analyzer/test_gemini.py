@@ -616,22 +616,21 @@ async def test_a_refused_window_says_nothing_against_the_service(at_desk: Desk) 
     assert 7 == len(at_desk.double.asked)
 
 
-async def test_silence_is_an_error_after_the_timeout(media: Path, clip: Path, tmp_path: Path) -> None:
-    async with desk(media, tmp_path, clip=clip, timeout_s=0.2) as made:
-        made.double.always["generate"] = Slow(60)
-        with pytest.raises(ProviderUnavailable, match="cannot be reached"):
-            await made.judge()
+async def test_silence_is_an_error_after_the_timeout(at_desk: Desk) -> None:
+    at_desk.api.options = replace(at_desk.api.options, timeout_s=0.1)
+    at_desk.double.always["generate"] = Slow(60)
+    with pytest.raises(ProviderUnavailable, match="cannot be reached") as raised:
+        await at_desk.judge()
 
-        assert 3 == len(made.double.asked)
+    assert 3 == raised.value.usage.calls
 
 
-async def test_the_budget_of_a_window_ends_everything(media: Path, clip: Path, tmp_path: Path) -> None:
-    async with desk(media, tmp_path, clip=clip, budget_s=0.3, inline_max_bytes=0) as made:
-        made.double.always["generate"] = Slow(60)
-        with pytest.raises(ProviderUnavailable, match="did not finish within") as raised:
-            await made.judge()
+async def test_the_budget_of_a_window_ends_everything(at_uploading_desk: Desk) -> None:
+    at_uploading_desk.double.always["generate"] = Slow(60)
+    with pytest.raises(ProviderUnavailable, match="did not finish within") as raised:
+        await at_uploading_desk.hurried(budget_s=0.7).judge()
 
-        assert {} == made.double.files
+    assert {} == at_uploading_desk.double.files
     assert 1 == raised.value.usage.calls
 
 
