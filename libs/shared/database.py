@@ -81,7 +81,16 @@ def asyncpg_url(url: str) -> str:
 class Database:
     """The engine of one service. Its tables are found through the search path, which names its one schema."""
 
-    def __init__(self, url: str, *, schema: str, pool_size: int = 5, max_overflow: int = 0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        schema: str,
+        pool_size: int = 5,
+        max_overflow: int = 0,
+        read_only: bool = False,
+    ) -> None:
+        """With `read_only` PostgreSQL refuses every write."""
         self.url = url
         self.schema = schema
         self.engine: AsyncEngine = create_async_engine(
@@ -100,6 +109,7 @@ class Database:
                     "lock_timeout": str(LOCK_TIMEOUT_MS),
                     "idle_in_transaction_session_timeout": "60000",
                     "timezone": "UTC",
+                    **({"default_transaction_read_only": "on"} if read_only else {}),
                 },
             },
         )

@@ -28,7 +28,9 @@ replays = _counter("tldr_replays_total", "Replays after the broker lost its data
 loop_failures = _counter(
     "tldr_loop_failures_total", "Turns of a loop that failed.", "service", "loop", "cause"
 )
-spans = _counter("tldr_spans_total", "Spans for the collector of traces: recorded, exported, failed.", "outcome")
+spans = _counter(
+    "tldr_spans_total", "Spans for the collector of traces: recorded, exported, failed.", "outcome"
+)
 ready = _gauge("tldr_ready", "1 while the service is ready, else 0.", "service")
 
 http_requests = _counter("tldr_http_requests_total", "API requests.", "route", "method", "status")
@@ -37,6 +39,11 @@ rate_limit_failures = _counter(
     "tldr_rate_limit_failures_total",
     "Requests that a storage could not count: Redis gives way to PostgreSQL, without both they pass.",
     "storage",
+)
+replica_reads = _counter(
+    "tldr_replica_reads_total",
+    "API reads where there is a read replica, by what it did; the primary did all but `answered`.",
+    "outcome",
 )
 hundredms_webhooks = _counter(
     "tldr_100ms_webhooks_total", "100ms webhooks by type and outcome.", "type", "outcome"

@@ -17,8 +17,9 @@ from gateway.adapters.hundredms_queue import WebhookQueue
 from gateway.adapters.postgres_rate_limits import PostgresRateLimits
 from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
+from gateway.adapters.replica import ReplicaReader
 from gateway.adapters.streams import StreamRows
-from gateway.adapters.transactions import opener
+from gateway.adapters.transactions import opener, reader
 from gateway.adapters.view_store import ViewRows
 from gateway.domain.rate_limit import LimitPolicy
 from gateway.loops import loops
@@ -26,6 +27,7 @@ from gateway.routes.api import create_api
 from gateway.routes.use_cases import UseCases
 from gateway.settings import GatewaySettings
 from gateway.subscribers import register
+from gateway.workflow.absence import Absence
 from gateway.workflow.accounts import Accounts, Passwords
 from gateway.workflow.authentication import Authentication
 from gateway.workflow.completion import Completer
@@ -40,11 +42,13 @@ from gateway.workflow.playback import Playback, PlaybackLinks
 from gateway.workflow.projection import Projection
 from gateway.workflow.public_events import PublicEvents
 from gateway.workflow.rate_limits import Limiter, RateLimits, Standby
+from gateway.workflow.reads import Reader, ReplicaFirst
 from gateway.workflow.streams import Streams
 from gateway.workflow.views import Views
 from gateway.workflow.watchdog import Watchdog
 from shared.broker import Publisher
 from shared.clock import utc_now
+from shared.database import Database
 from shared.foundation import Foundation, folder_store, foundation
 from shared.loops import Loop
 from shared.middleware import UnitOfWork
@@ -56,9 +60,10 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
     async with (
         foundation("gateway", settings) as base,
         aclosing(_webhook_queue(base, settings)) as kept,
+        read_replica(settings) as replica,
     ):
         background = _project(base, settings, hundredms_backlog(base, settings, kept))
-        cases = use_cases(base, settings)
+        cases = use_cases(base, settings, replica=replica)
         async with aclosing(cases.rate_limits):
             yield Application(
                 base,
@@ -74,6 +79,25 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
             )
 
 
+@asynccontextmanager
+async def read_replica(settings: GatewaySettings) -> AsyncIterator[Database | None]:
+    """The replica that is configured, open until the end; None where the primary does everything."""
+    if settings.database_read_url is None:
+        yield None
+        return
+    replica = Database(
+        settings.database_read_url.get_secret_value(),
+        schema="gateway",
+        pool_size=settings.database_pool_size,
+        max_overflow=settings.database_max_overflow,
+        read_only=True,
+    )
+    try:
+        yield replica
+    finally:
+        await replica.close()
+
+
 def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
     return create_api(
         cases,
@@ -85,9 +109,16 @@ def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
     )
 
 
-def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwords | None = None) -> UseCases:
+def use_cases(
+    base: Foundation,
+    settings: GatewaySettings,
+    *,
+    replica: Database | None = None,
+    passwords: Passwords | None = None,
+) -> UseCases:
     """Everything that the API can do. Tests give quicker password hashes than argon2id."""
     intake, gate = _intake(base, settings), _gate(base)
+    read = _view_reader(base, settings, replica)
     database, outbox = base.database, base.outbox
     return UseCases(
         rate_limits=RateLimits(
@@ -100,7 +131,7 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             open_streams=opener(StreamRows, database=database, outbox=outbox),
             intake=intake,
             views=Views(
-                open_views=opener(ViewRows, database=database, outbox=outbox),
+                read=read,
                 links=base.store,
                 playback=playback_links(settings),
                 expires_s=settings.link_expires_s,
@@ -128,12 +159,24 @@ def use_cases(base: Foundation, settings: GatewaySettings, *, passwords: Passwor
             clock=utc_now,
         ),
         playback=Playback(
-            open_playback=opener(ViewRows, database=database, outbox=outbox),
+            read=read,
             store=base.store,
             secret=settings.url_signing_secret.get_secret_value(),
             clock=utc_now,
             expires_s=settings.link_expires_s,
         ),
+    )
+
+
+def _view_reader(base: Foundation, settings: GatewaySettings, replica: Database | None) -> Reader[ViewRows]:
+    primary = reader(ViewRows, database=base.database, outbox=base.outbox)
+    if replica is None:
+        return primary
+    copy = reader(ViewRows, database=replica, outbox=base.outbox)
+    return ReplicaFirst(
+        ReplicaReader(copy, patience_s=settings.database_read_patience_s),
+        primary,
+        absence=Absence(clock=monotonic),
     )
 
 
@@ -201,7 +244,9 @@ def _limiter(base: Foundation, settings: GatewaySettings) -> Limiter:
         return postgres
     from gateway.adapters.redis_rate_limits import RedisRateLimits  # noqa: PLC0415 - a client that few need
 
-    return Standby(RedisRateLimits(settings.redis_url.get_secret_value()), postgres, clock=monotonic)
+    return Standby(
+        RedisRateLimits(settings.redis_url.get_secret_value()), postgres, absence=Absence(clock=monotonic)
+    )
 
 
 def _accounts(base: Foundation, settings: GatewaySettings, passwords: Passwords) -> Accounts:

@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, PostgresDsn, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
 from gateway.domain.rate_limit import MAX_LIMIT
@@ -13,6 +13,13 @@ REDIS_SCHEMES = ("redis://", "rediss://")
 
 class GatewaySettings(ServiceSettings):
     database_pool_size: int = Field(default=20, ge=1, le=100, description="Connections kept open.")
+    database_read_url: SecretStr | None = Field(
+        default=None,
+        description="Address of a read replica of the same database, for GETs of streams, highlights and playlists.",
+    )
+    database_read_patience_s: float = Field(
+        default=2, gt=0, description="How long the read replica may take before the primary is asked."
+    )
 
     http_host: str = Field(default="127.0.0.1", description="Address that the API listens on.")
     http_port: int = Field(default=8000, ge=0, le=65535, description="Port that the API listens on.")
@@ -41,6 +48,13 @@ class GatewaySettings(ServiceSettings):
         default=None, description="Redis that counts requests: redis://… or rediss://…; else PostgreSQL does."
     )
     link_expires_s: int = Field(default=3600, gt=0, description="How long the URLs in API answers open.")
+
+    @field_validator("database_read_url")
+    @classmethod
+    def _replica(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            PostgresDsn(value.get_secret_value())
+        return value
 
     @field_validator("redis_url")
     @classmethod

@@ -1,12 +1,13 @@
 """Transactions of one organization, in the shape that each use case needs; what they emit is relayed at once."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import CursorResult, Executable
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from gateway.workflow.reads import FoundT, Reader
 from shared.database import Database
 from shared.events import Event
 from shared.ids import OrganizationId
@@ -44,3 +45,15 @@ def opener(
         outbox.wake.set()
 
     return open_tables
+
+
+def reader(
+    bind: Callable[[AsyncSession, Outbox, OrganizationId], TablesT], *, database: Database, outbox: Outbox
+) -> Reader[TablesT]:
+    """As `opener`, for what only reads: afterwards there is nothing to relay."""
+
+    async def read(organization_id: OrganizationId, look: Callable[[TablesT], Awaitable[FoundT]]) -> FoundT:
+        async with database.transaction(organization_id) as session:
+            return await look(bind(session, outbox, organization_id))
+
+    return read

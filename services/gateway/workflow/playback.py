@@ -2,8 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
@@ -12,6 +11,7 @@ from urllib.parse import urlencode
 from gateway.domain.hls_playlist import covering, keys_of, media_playlist
 from gateway.domain.playback_link import LinkState, judge_link, sign_link
 from gateway.domain.refusals import Forbidden, Gone, NotFound
+from gateway.workflow.reads import Reader
 from shared.clock import Clock
 from shared.events import SegmentRef
 from shared.ids import HighlightId, OrganizationId
@@ -41,7 +41,7 @@ class Playlist:
 
 
 class PlaybackTables(Protocol):
-    """One transaction of one organization."""
+    """One transaction of one organization, which only reads."""
 
     async def playable(self, highlight_id: HighlightId) -> PlayableHighlight | None:
         """None also for a highlight that was retracted."""
@@ -54,9 +54,6 @@ class SegmentStore(Protocol):
     async def get_range(self, key: str, start: int, end: int) -> bytes: ...
 
     async def signed_url(self, key: str, *, expires_s: int) -> str: ...
-
-
-OpenPlayback = Callable[[OrganizationId], AbstractAsyncContextManager[PlaybackTables]]
 
 
 class PlaybackLinks:
@@ -82,14 +79,14 @@ class Playback:
     def __init__(
         self,
         *,
-        open_playback: OpenPlayback,
+        read: Reader[PlaybackTables],
         store: SegmentStore,
         secret: str,
         clock: Clock,
         expires_s: int,
     ) -> None:
         """`expires_s` is how long the segments of a playlist can be fetched, or longer where it plays longer."""
-        self._open = open_playback
+        self._read = read
         self._store = store
         self._secret = secret
         self._clock = clock
@@ -104,8 +101,7 @@ class Playback:
         segments are not kept any more, and StoreUnavailable.
         """
         self._check(organization_id, highlight_id, expires=expires, signature=signature)
-        async with self._open(organization_id) as tables:
-            found = await tables.playable(highlight_id)
+        found = await self._read(organization_id, lambda tables: tables.playable(highlight_id))
         if found is None:
             raise NotFound("Highlight not found")
         segments = covering(found.segments, start_us=found.start_us, end_us=found.end_us)

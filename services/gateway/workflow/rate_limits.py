@@ -3,7 +3,7 @@
 A storage that cannot count stops nobody: the next one counts, and behind the last one requests pass.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -20,13 +20,13 @@ from gateway.domain.rate_limit import (
     verdict_of,
 )
 from gateway.domain.refusals import Refused, Unauthenticated
+from gateway.workflow.absence import Absence
 from gateway.workflow.authentication import Authentication, Caller
 from shared import metrics
 from shared.errors import RetryableError
 
 log = structlog.get_logger()
 
-AWAY_S = 5.0
 REGISTRATION = "registration"
 WITHOUT_KEY = "without key"
 
@@ -50,34 +50,25 @@ class Limiter(Protocol):
 
 
 class Standby:
-    """A limiter in front of another that counts while the first is away; after `AWAY_S` one request tries again."""
+    """A limiter in front of another that counts while the first is away."""
 
-    def __init__(self, first: Limiter, second: Limiter, *, clock: Callable[[], float]) -> None:
+    def __init__(self, first: Limiter, second: Limiter, *, absence: Absence) -> None:
         self.name = first.name
         self._first = first
         self._second = second
-        self._clock = clock
-        self._away_until: float | None = None
+        self._absence = absence
 
     async def take(self, budgets: Sequence[Budget]) -> Taken:
-        if not self._may_try():
+        if not self._absence.permits_try():
             return await self._second.take(budgets)
         try:
             taken = await self._first.take(budgets)
         except LimiterUnavailable as error:
-            self._away_until = self._clock() + AWAY_S
+            self._absence.begin()
             _note(self._first, error)
             return await self._second.take(budgets)
-        self._away_until = None
+        self._absence.end()
         return taken
-
-    def _may_try(self) -> bool:
-        if self._away_until is None:
-            return True
-        if self._clock() < self._away_until:
-            return False
-        self._away_until = self._clock() + AWAY_S
-        return True
 
     async def aclose(self) -> None:
         await self._first.aclose()

@@ -1,7 +1,6 @@
 """The public objects of one organization, read from what the pipeline has told so far."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from gateway.domain.completion import RunFacts
@@ -16,13 +15,15 @@ from gateway.domain.public_views import (
 from gateway.domain.stream_status import StreamRecord
 from gateway.domain.submission import NewStream
 from gateway.workflow.public_events import Links, PlaybackLinks, highlight_view
+from gateway.workflow.reads import Reader
 from shared.ids import HighlightId, OrganizationId, StreamId
 
 LINK_EXPIRES_S = 3600
+Clips = tuple[ClipRecord, ...]
 
 
 class ViewTables(Protocol):
-    """One transaction of one organization."""
+    """One transaction of one organization, which only reads."""
 
     async def stream_record(self, stream_id: StreamId) -> StreamRecord | None: ...
     async def stream_page(self, page: PageRequest) -> Page[StreamRecord]:
@@ -41,22 +42,19 @@ class ViewTables(Protocol):
         """In the order of the stream, without retracted ones."""
         ...
 
-    async def clips_of(self, highlight_ids: Sequence[HighlightId]) -> tuple[ClipRecord, ...]: ...
-
-
-OpenViews = Callable[[OrganizationId], AbstractAsyncContextManager[ViewTables]]
+    async def clips_of(self, highlight_ids: Sequence[HighlightId]) -> Clips: ...
 
 
 class Views:
     def __init__(
         self,
         *,
-        open_views: OpenViews,
+        read: Reader[ViewTables],
         links: Links,
         playback: PlaybackLinks,
         expires_s: int = LINK_EXPIRES_S,
     ) -> None:
-        self._open = open_views
+        self._read = read
         self._links = links
         self._playback = playback
         self._expires_s = expires_s
@@ -66,15 +64,19 @@ class Views:
         return public_stream(_record(stream), RunFacts())
 
     async def stream(self, organization_id: OrganizationId, stream_id: StreamId) -> PublicStream | None:
-        async with self._open(organization_id) as tables:
+        async def look(tables: ViewTables) -> PublicStream | None:
             record = await tables.stream_record(stream_id)
             facts = await tables.facts_of([stream_id]) if record else {}
-        return public_stream(record, facts.get(stream_id, RunFacts())) if record else None
+            return public_stream(record, facts.get(stream_id, RunFacts())) if record else None
+
+        return await self._read(organization_id, look)
 
     async def streams(self, organization_id: OrganizationId, page: PageRequest) -> Page[PublicStream]:
-        async with self._open(organization_id) as tables:
+        async def look(tables: ViewTables) -> tuple[Page[StreamRecord], Mapping[StreamId, RunFacts]]:
             found = await tables.stream_page(page)
-            facts = await tables.facts_of([record.stream_id for record in found.items])
+            return found, await tables.facts_of([record.stream_id for record in found.items])
+
+        found, facts = await self._read(organization_id, look)
         shown = [public_stream(record, facts.get(record.stream_id, RunFacts())) for record in found.items]
         return Page(tuple(shown), found.total, page)
 
@@ -82,25 +84,33 @@ class Views:
         self, organization_id: OrganizationId, stream_id: StreamId, page: PageRequest
     ) -> Page[PublicHighlight] | None:
         """None when there is no such stream."""
-        async with self._open(organization_id) as tables:
+
+        async def look(tables: ViewTables) -> tuple[StreamRecord, Page[HighlightRecord], Clips] | None:
             stream = await tables.stream_record(stream_id)
             if stream is None:
                 return None
             found = await tables.highlight_page(stream_id, page)
-            clips = await tables.clips_of([record.highlight_id for record in found.items])
+            return stream, found, await tables.clips_of([record.highlight_id for record in found.items])
+
+        read = await self._read(organization_id, look)
+        if read is None:
+            return None
+        stream, found, clips = read
         shown = [await self._shown(stream, record, clips) for record in found.items]
         return Page(tuple(shown), found.total, page)
 
     async def highlight(
         self, organization_id: OrganizationId, highlight_id: HighlightId
     ) -> PublicHighlight | None:
-        async with self._open(organization_id) as tables:
+        async def look(tables: ViewTables) -> tuple[StreamRecord, HighlightRecord, Clips] | None:
             record = await tables.highlight_record(highlight_id)
             stream = await tables.stream_record(record.stream_id) if record else None
             if record is None or stream is None:
                 return None
-            clips = await tables.clips_of([highlight_id])
-        return await self._shown(stream, record, clips)
+            return stream, record, await tables.clips_of([highlight_id])
+
+        read = await self._read(organization_id, look)
+        return await self._shown(*read) if read else None
 
     async def _shown(
         self, stream: StreamRecord, record: HighlightRecord, clips: Sequence[ClipRecord]

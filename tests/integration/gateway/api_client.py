@@ -12,7 +12,7 @@ import httpx2
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from gateway.app import api, use_cases
+from gateway.app import api, read_replica, use_cases
 from gateway.settings import GatewaySettings
 from shared import trace
 from shared.database import Database
@@ -116,8 +116,8 @@ class QuickPasswords:
 async def running_api(database_url: str, folder: Path, **changes: Any) -> AsyncIterator[GatewayApp]:
     trace.configure()
     settings = settings_for(database_url, folder, database_pool_size=5, **changes)
-    async with foundation("gateway", settings) as base:
-        cases = use_cases(base, settings, passwords=QuickPasswords())
+    async with foundation("gateway", settings) as base, read_replica(settings) as replica:
+        cases = use_cases(base, settings, replica=replica, passwords=QuickPasswords())
         app = api(cases, settings)
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with (

@@ -5,8 +5,9 @@ from prometheus_client import Counter
 
 from gateway.domain.rate_limit import Budget, LimitPolicy, RateLimitExceeded, Subject
 from gateway.domain.refusals import Unauthenticated
+from gateway.workflow.absence import AWAY_S, Absence
 from gateway.workflow.authentication import Authentication, StoredKey
-from gateway.workflow.rate_limits import AWAY_S, LimiterUnavailable, RateLimits, Standby
+from gateway.workflow.rate_limits import LimiterUnavailable, RateLimits, Standby
 from shared import metrics
 from shared.clock import utc_now
 from shared.ids import ApiKeyId
@@ -46,7 +47,7 @@ def _limits() -> tuple[RateLimits, RateLimitsInMemory]:
 
 async def test_the_second_storage_counts_while_the_first_is_away() -> None:
     clock, first, second = Clock(), RateLimitsInMemory("first", away=True), RateLimitsInMemory("second")
-    standby = Standby(first, second, clock=clock)
+    standby = Standby(first, second, absence=Absence(clock=clock))
     before = total(metrics.rate_limit_failures, "first")
 
     allowed = [(await standby.take(BUDGETS)).allowed for _ in range(3)]
@@ -58,7 +59,7 @@ async def test_the_second_storage_counts_while_the_first_is_away() -> None:
 
 async def test_the_first_is_asked_again_after_a_while_and_stays_when_it_is_back() -> None:
     clock, first, second = Clock(), RateLimitsInMemory("first", away=True), RateLimitsInMemory("second")
-    standby = Standby(first, second, clock=clock)
+    standby = Standby(first, second, absence=Absence(clock=clock))
     await standby.take(BUDGETS)
 
     clock.now += AWAY_S
@@ -73,7 +74,9 @@ async def test_the_first_is_asked_again_after_a_while_and_stays_when_it_is_back(
 
 
 async def test_with_both_away_the_caller_of_standby_is_told() -> None:
-    standby = Standby(RateLimitsInMemory(away=True), RateLimitsInMemory(away=True), clock=Clock())
+    standby = Standby(
+        RateLimitsInMemory(away=True), RateLimitsInMemory(away=True), absence=Absence(clock=Clock())
+    )
 
     with pytest.raises(LimiterUnavailable):
         await standby.take(BUDGETS)
@@ -82,7 +85,7 @@ async def test_with_both_away_the_caller_of_standby_is_told() -> None:
 async def test_closing_closes_both() -> None:
     first, second = RateLimitsInMemory(), RateLimitsInMemory()
 
-    await Standby(first, second, clock=Clock()).aclose()
+    await Standby(first, second, absence=Absence(clock=Clock())).aclose()
 
     assert first.closed and second.closed
 
