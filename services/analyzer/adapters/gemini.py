@@ -108,6 +108,7 @@ class GeminiProvider:
 
     async def score(self, window: MediaWindow, profile: Profile) -> Analysis:
         """As the port says; raises the provider's errors, which carry what was paid, and the media runner's."""
+        self._api.check_in_service()
         clip = await self._clips.make(window, include_audio=profile.include_audio)
         errand = Errand(until=monotonic() + self._budget_s)
         edges = asyncio.create_task(self._edges_of(window, profile))

@@ -141,6 +141,10 @@ class GeminiApi:
         await self._client.aio.aclose()
         self._client.close()
 
+    def check_in_service(self) -> None:
+        """Raises ProviderUnavailable while the model is left alone: a clip for it would be made for nothing."""
+        self._wait_elsewhere(self._breaker.rest_s(monotonic()))
+
     # -- media ---------------------------------------------------------------------------------------
 
     @asynccontextmanager
@@ -297,10 +301,7 @@ class GeminiApi:
 
     async def _guarded(self, call: Callable[[], Awaitable[T]]) -> T:
         """One call of the model, unless it fails for everybody; a refusal is an answer like any other."""
-        wait_s = self._breaker.wait_s(monotonic())
-        if wait_s > 0:
-            metrics.model_calls.labels(PROVIDER, "not_made").inc()
-            raise _NotAsked(f"not asked, for others failed: {self._last_failure}", retry_after_s=wait_s)
+        self._wait_elsewhere(self._breaker.wait_s(monotonic()))
         try:
             answer = await self._once(call)
         except ProviderUnavailable as error:
@@ -312,6 +313,11 @@ class GeminiApi:
             raise
         self._breaker.succeeded()
         return answer
+
+    def _wait_elsewhere(self, wait_s: float) -> None:
+        if wait_s > 0:
+            metrics.model_calls.labels(PROVIDER, "not_made").inc()
+            raise _NotAsked(f"not asked, for others failed: {self._last_failure}", retry_after_s=wait_s)
 
     async def _once(self, call: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -607,6 +607,19 @@ async def test_a_service_that_fails_for_all_is_left_alone_until_one_probe_succee
     assert 0 == raised.value.usage.calls
 
 
+async def test_while_the_service_is_left_alone_nothing_is_uploaded_to_it(at_uploading_desk: Desk) -> None:
+    at_uploading_desk.double.always["generate"] = Refuse(503)
+    for name in ("a", "b"):
+        with pytest.raises(ProviderUnavailable):
+            await at_uploading_desk.judge(name=name)
+    at_uploading_desk.double.calls.clear()
+
+    with pytest.raises(ProviderUnavailable, match="not asked"):
+        await at_uploading_desk.judge(name="c")
+
+    assert [] == at_uploading_desk.double.calls
+
+
 async def test_a_refused_window_says_nothing_against_the_service(at_desk: Desk) -> None:
     at_desk.double.always["generate"] = Refuse(400, "INVALID_ARGUMENT")
     for at in range(7):

@@ -57,3 +57,11 @@ def test_ten_minutes_of_failure_cost_one_call_in_thirty_seconds() -> None:
             breaker.failed(float(second))
 
     assert calls <= 6 + 600 / 30
+
+
+def test_looking_at_it_takes_nobodys_turn() -> None:
+    breaker = opened()
+
+    assert (20.0, 0.0, 0.0) == (breaker.rest_s(110.0), breaker.rest_s(130.0), breaker.rest_s(130.0))
+    assert 0.0 == breaker.wait_s(130.0)
+    assert 30.0 == breaker.rest_s(130.0)

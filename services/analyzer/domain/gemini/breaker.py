@@ -23,12 +23,14 @@ class Breaker:
 
     def wait_s(self, now: float) -> float:
         """Seconds until a call may be made; 0 lets the caller call, and whoever asks next wait for its outcome."""
-        if not self.is_open:
-            return 0.0
-        if now < self._opens_at:
-            return self._opens_at - now
-        self._opens_at = now + self._open_s
-        return 0.0
+        rest_s = self.rest_s(now)
+        if self.is_open and rest_s == 0:
+            self._opens_at = now + self._open_s
+        return rest_s
+
+    def rest_s(self, now: float) -> float:
+        """As `wait_s`, for who only wants to know."""
+        return max(0.0, self._opens_at - now) if self.is_open else 0.0
 
     def succeeded(self) -> None:
         """The service answered, whatever it said."""
