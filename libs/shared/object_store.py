@@ -57,6 +57,12 @@ class ObjectMissing(PermanentError):
     code: ClassVar[str] = "object_missing"
 
 
+class ObjectDiffers(PermanentError):
+    """Other bytes lie under a key that is written once."""
+
+    code: ClassVar[str] = "object_differs"
+
+
 class StoreUnavailable(RetryableError):
     """The store could not be read or written: disk full, permission, network."""
 
@@ -86,6 +92,14 @@ class ObjectStore(Protocol):
 
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
         """Store the body under the key, whole or not at all; replaces what was there."""
+        ...
+
+    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+        """Store the body under a key that keeps its first bytes for good, whole or not at all.
+
+        The same bytes again are a success, so a lost answer is no harm. Raises ObjectDiffers for other bytes:
+        of several writers at once, those who have the winner's bytes succeed and the others are told.
+        """
         ...
 
     async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
@@ -148,6 +162,20 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
+def stored_as(key: str, body: bytes) -> Stored:
+    """What a store holds once it has the body."""
+    return Stored(key=key, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
+
+
+def require_same(wanted: Stored, found: Stored | None) -> Stored:
+    """What lies under a key that was taken already. Raises ObjectDiffers, or StoreUnavailable when it is gone again."""
+    if found is None:
+        raise StoreUnavailable(f"object {wanted.key} was deleted while it was stored")
+    if found.sha256 != wanted.sha256:
+        raise ObjectDiffers(f"object {wanted.key} is stored with other bytes")
+    return found
+
+
 def content_type_of(key: str) -> str:
     """The media type by the key's extension, `application/octet-stream` when it says nothing."""
     known = _CONTENT_TYPES.get(Path(key).suffix.lower())
@@ -181,6 +209,9 @@ class FolderObjectStore:
 
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
         return await asyncio.to_thread(self._put, check_key(key), body)
+
+    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+        return await asyncio.to_thread(self._put_once, check_key(key), body)
 
     async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
         return await asyncio.to_thread(self._put_file, check_key(key), path)
@@ -222,7 +253,16 @@ class FolderObjectStore:
     def _put(self, key: str, body: bytes) -> Stored:
         with _store_errors(key), replacing(self._root / key) as target:
             target.write(body)
-        return Stored(key=key, size_bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
+        return stored_as(key, body)
+
+    def _put_once(self, key: str, body: bytes) -> Stored:
+        wanted = stored_as(key, body)
+        try:
+            with _store_errors(key), _creating(self._root / key) as target:
+                target.write(body)
+        except _NameTaken:
+            return require_same(wanted, self._head(key))
+        return wanted
 
     def _put_file(self, key: str, path: Path) -> Stored:
         with _store_errors(key), path.open("rb") as source, replacing(self._root / key) as target:
@@ -287,13 +327,39 @@ def _store_errors(key: str) -> Iterator[None]:
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears under its name, flushed to the disk, when the block ends well; else not at all."""
+    with _appearing(path, Path.replace) as target:
+        yield target
+
+
+@contextmanager
+def _creating(path: Path) -> Iterator[IO[bytes]]:
+    """As `replacing`, but raises _NameTaken when the name is in use by then."""
+    with _appearing(path, _link) as target:
+        yield target
+
+
+class _NameTaken(Exception):
+    pass
+
+
+def _link(temporary: Path, path: Path) -> None:
+    """A rename would replace; a second name for the finished file is made by one writer alone."""
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise _NameTaken from error
+    temporary.unlink()
+
+
+@contextmanager
+def _appearing(path: Path, give_name: Callable[[Path, Path], object]) -> Iterator[IO[bytes]]:
     temporary, target = _temporary_beside(path)
     try:
         with target:
             yield target
             target.flush()
             os.fsync(target.fileno())
-        temporary.replace(path)
+        give_name(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -37,6 +37,9 @@ class PatientObjectStore:
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
         return await self._attempts()(self._store.put, key, body, content_type=content_type)
 
+    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+        return await self._attempts()(self._store.put_once, key, body, content_type=content_type)
+
     async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
         return await self._attempts()(self._store.put_file, key, path, content_type=content_type)
 

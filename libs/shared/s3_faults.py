@@ -45,8 +45,19 @@ class RangeBeyondEnd(PermanentError):
     code: ClassVar[str] = "range_beyond_end"
 
 
+class KeyTaken(StoreUnavailable):
+    """There is an object under the key already, and the call was to store only where there is none."""
+
+
+class Unsupported(StoreUnavailable):
+    """The server does not know what the call asked for."""
+
+
 class UploadMissing(StoreUnavailable):
     """There is no upload in parts by this id, or no more; the whole of it can be begun anew."""
+
+
+_KINDS: Mapping[str, type[StoreUnavailable]] = {"NotImplemented": Unsupported, _NO_UPLOAD: UploadMissing}
 
 
 @contextmanager
@@ -83,6 +94,8 @@ def _answered(response: Mapping[str, Any], subject: str) -> ObjectMissing | Rang
         return ObjectMissing(f"no object {subject}")
     if status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
         return RangeBeyondEnd(f"object {subject} ends before the range")
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return KeyTaken(f"object {subject} is there already")
     return _failure(code or str(status), subject, said=said, status=status)
 
 
@@ -91,7 +104,7 @@ def _failure(code: str, subject: str, *, said: str, status: int = 0) -> StoreUna
     if advice is not None:
         return _refused(code, subject, said=said, advice=advice)
     log.warning("object_store_call_failed", subject=subject, status=status, code=code, reason=said)
-    kind = UploadMissing if code == _NO_UPLOAD else StoreUnavailable
+    kind = Unsupported if status == HTTPStatus.NOT_IMPLEMENTED else _KINDS.get(code, StoreUnavailable)
     return kind(f"object {subject}: the store answered {code}")
 
 

@@ -1,7 +1,7 @@
 """The object store in S3, or in a server that speaks its language; each call is tried once (`patient_store` repeats).
 
-Writes replace unconditionally, as the port says: a call whose answer was lost is simply repeated. Each body goes with
-its MD5, which the server checks, and its SHA-256 stays with the object as metadata, which every reader checks.
+A call whose answer was lost is simply repeated: writes replace, or (`put_once`) find their own bytes. Each body goes
+with its MD5, which the server checks, and its SHA-256 stays with the object as metadata, which every reader checks.
 Only the composition imports this, and only where S3 is configured: the SDK takes its time to load.
 """
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
 from aiobotocore.config import AioConfig
 from aiobotocore.session import AioSession, get_session
 
@@ -27,9 +28,21 @@ from shared.object_store import (
     check_prefix,
     content_type_of,
     replacing,
+    require_same,
+    stored_as,
 )
-from shared.s3_faults import RangeBeyondEnd, fault_of_batch, store_faults
-from shared.s3_upload import MULTIPART_BYTES, SHA256, Upload, call_deadline, check_etag, digests_of
+from shared.s3_faults import KeyTaken, RangeBeyondEnd, Unsupported, fault_of_batch, store_faults
+from shared.s3_upload import (
+    MULTIPART_BYTES,
+    SHA256,
+    StoredOtherwise,
+    Upload,
+    call_deadline,
+    check_etag,
+    digests_of,
+)
+
+log = structlog.get_logger()
 
 CONNECT_TIMEOUT_S = 3.0
 # The longest silence between two bytes; a live stream's spool waits for this three times before it takes over.
@@ -112,8 +125,33 @@ class S3ObjectStore:
         self._client = client
         self._signer = signer
         self._buckets = buckets
+        self._knows_conditions = True
 
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+        return await self._put(key, body, content_type)
+
+    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+        """Where the server knows no conditions, two writers at the same instant may both win; log and ADR 0018."""
+        if not self._knows_conditions:
+            return await self._put_where_none_is(key, body, content_type)
+        try:
+            return await self._put(key, body, content_type, IfNoneMatch="*")
+        except StoredOtherwise:  # what we have just made is ours to put right
+            return await self._put(key, body, content_type)
+        except KeyTaken:
+            return require_same(await asyncio.to_thread(stored_as, key, body), await self.head(key))
+        except Unsupported:
+            log.warning("object_store_knows_no_conditional_writes")
+            self._knows_conditions = False
+            return await self._put_where_none_is(key, body, content_type)
+
+    async def _put_where_none_is(self, key: str, body: bytes, content_type: str | None) -> Stored:
+        found = await self.head(key)
+        if found is None:
+            return await self._put(key, body, content_type)
+        return require_same(await asyncio.to_thread(stored_as, key, body), found)
+
+    async def _put(self, key: str, body: bytes, content_type: str | None, **condition: str) -> Stored:
         digests = await asyncio.to_thread(digests_of, body)
         with store_faults(key):
             async with call_deadline(len(body)):
@@ -123,6 +161,7 @@ class S3ObjectStore:
                     ContentMD5=digests.md5_base64,
                     ContentType=content_type or content_type_of(key),
                     Metadata={SHA256: digests.sha256},
+                    **condition,
                 )
         check_etag(answer, digests, subject=key)
         return Stored(key=key, size_bytes=len(body), sha256=digests.sha256)

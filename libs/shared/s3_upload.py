@@ -55,6 +55,10 @@ async def call_deadline(size_bytes: int) -> AsyncIterator[Deadline]:
         yield deadline
 
 
+class StoredOtherwise(StoreUnavailable):
+    """The server says that it stored other bytes than were sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Digests:
     """Of one body; MD5 because S3 checks a body by nothing else that all servers know."""
@@ -73,7 +77,7 @@ def digests_of(body: bytes) -> Digests:
 
 
 def check_etag(answer: Mapping[str, Any], digests: Digests, *, subject: str) -> None:
-    """Raises StoreUnavailable when the server stored other bytes than were sent.
+    """Raises StoredOtherwise.
 
     Under encryption with a customer's key an ETag is no MD5; then the server's own check of Content-MD5 must do.
     """
@@ -81,7 +85,7 @@ def check_etag(answer: Mapping[str, Any], digests: Digests, *, subject: str) -> 
         return
     etag = str(answer.get("ETag", "")).strip('"').lower()
     if etag and etag != digests.md5.hex():
-        raise StoreUnavailable(f"object {subject} was not stored as it was sent")
+        raise StoredOtherwise(f"object {subject} was not stored as it was sent")
 
 
 class Upload:

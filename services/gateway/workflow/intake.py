@@ -136,7 +136,7 @@ class Intake:
         """The profile's key. Objects under a content hash never change, so one write by this process is enough."""
         key = keys.profile(profile.sha256())
         if key not in self._stored_profiles:
-            await self._store.put(key, profile.canonical_bytes())
+            await self._store.put_once(key, profile.canonical_bytes())
             if len(self._stored_profiles) >= _REMEMBERED_PROFILES:
                 self._stored_profiles.clear()
             self._stored_profiles.add(key)

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 from localcluster.s3 import S3Server
-from shared.object_store import KeyInvalid, ObjectMissing, ObjectStore, StoreUnavailable
+from shared.errors import PermanentError
+from shared.object_store import (
+    KeyInvalid,
+    ObjectDiffers,
+    ObjectMissing,
+    ObjectStore,
+    StoreUnavailable,
+)
+from shared.patient_store import PatientObjectStore
 from shared.s3_store import S3ObjectStore
 from shared.s3_upload import MULTIPART_BYTES
 from tests.object_stores import folder_store, in_bucket, keys, new_bucket, s3_store, stored
@@ -53,6 +61,30 @@ async def test_putting_again_replaces_and_putting_the_same_changes_nothing(store
         assert stored("k", body) == await store.put("k", body)
     assert b"two" == await store.get("k")
     assert ["k"] == await keys(store, "")
+
+
+async def test_what_is_written_once_keeps_its_first_bytes(store: ObjectStore) -> None:
+    for _ in range(2):
+        assert stored("k", b"one") == await store.put_once("k", b"one")
+    with pytest.raises(ObjectDiffers, match="object k ") as told:
+        await store.put_once("k", b"two")
+    assert isinstance(told.value, PermanentError)
+    assert b"one" == await store.get("k")
+    assert ["k"] == await keys(store, "")
+
+
+async def test_what_was_put_or_deleted_counts_for_what_is_written_once(store: ObjectStore) -> None:
+    await store.put("k", b"one")
+    assert stored("k", b"one") == await store.put_once("k", b"one")
+    await store.delete("k")
+    assert stored("k", b"two") == await store.put_once("k", b"two")
+
+
+async def test_of_writers_at_once_with_the_same_bytes_all_succeed(store: ObjectStore) -> None:
+    patient, body = PatientObjectStore(store, first_wait_s=0), b"x" * 100_000
+    found = await asyncio.gather(*(patient.put_once("k", body) for _ in range(8)))
+    assert [stored("k", body)] * 8 == found
+    assert body == await store.get("k")
 
 
 @pytest.mark.parametrize("size_bytes", [100_000, MULTIPART_BYTES + 1], ids=["small", "in parts"])
@@ -131,6 +163,7 @@ async def test_no_key_leads_out_of_the_store(store: ObjectStore, tmp_path: Path,
         store.get_range(key, 0, 1),
         store.get_file(key, tmp_path / "t"),
         store.put(key, b""),
+        store.put_once(key, b""),
         store.put_file(key, tmp_path / "outside"),
         store.delete(key),
         store.head(key),

@@ -27,6 +27,7 @@ class Front:
     wrong: dict[str, deque[Respond | None]] = field(default_factory=dict)
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
     released: asyncio.Event = field(default_factory=asyncio.Event)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     at_once: int = 0
     most_at_once: int = 0
 
@@ -76,6 +77,12 @@ def kind_of(request: web.Request) -> str:
 async def hand_on(front: Front, request: web.Request) -> web.StreamResponse:
     status, headers, body = await front.ask(request)
     return web.Response(status=status, headers=headers, body=body)
+
+
+async def hands_on_in_turn(front: Front, request: web.Request) -> web.StreamResponse:
+    """S3 looks and stores in one step; the server behind us does it in two."""
+    async with front.turn:
+        return await hand_on(front, request)
 
 
 def answers(status: int, code: str, message: str = "told by the test") -> Respond:

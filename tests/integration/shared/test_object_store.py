@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from shared.object_store import ObjectStore, StoreUnavailable
-from tests.object_stores import NOW, folder_store, keys
+from shared.object_store import ObjectDiffers, ObjectStore, Stored, StoreUnavailable
+from tests.object_stores import NOW, folder_store, keys, stored
 
 
 @pytest.fixture
@@ -24,6 +24,29 @@ async def test_replacing_an_object_leaves_one_file(store: ObjectStore, root: Pat
     for body in (b"one", b"two", b"two"):
         await store.put("k", body)
     assert ["k"] == [path.name for path in root.iterdir()]
+
+
+async def test_of_writers_at_once_of_different_bytes_one_wins_and_the_others_are_told(
+    store: ObjectStore, root: Path
+) -> None:
+    bodies = [bytes([n]) * 300_000 for n in range(8)]
+    found = await asyncio.gather(*(store.put_once("a/k", body) for body in bodies), return_exceptions=True)
+    [winner] = [each for each in found if isinstance(each, Stored)]
+    assert 7 == sum(isinstance(each, ObjectDiffers) for each in found)
+    assert winner == stored("a/k", await store.get("a/k"))
+    assert ["k"] == [path.name for path in (root / "a").iterdir()]
+
+
+async def test_what_is_written_once_appears_whole_or_not_at_all(
+    store: ObjectStore, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_space(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(StoreUnavailable, match="No space left"):
+        await store.put_once("a/k", b"new")
+    assert [] == list((root / "a").iterdir())
 
 
 async def test_what_a_crash_left_is_not_listed(store: ObjectStore, root: Path) -> None:

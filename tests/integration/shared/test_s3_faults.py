@@ -12,7 +12,7 @@ from localcluster.ports import claim_port
 from localcluster.s3 import S3Server
 from shared import s3_store, s3_upload
 from shared.errors import RetryableError
-from shared.object_store import StoreRefused, StoreUnavailable
+from shared.object_store import ObjectDiffers, Stored, StoreRefused, StoreUnavailable
 from shared.patient_store import ATTEMPTS, PatientObjectStore
 from shared.s3_store import S3ObjectStore
 from shared.s3_upload import PARTS_AT_ONCE
@@ -153,6 +153,75 @@ async def test_a_refusal_is_asked_once_kept_for_later_and_explained_in_the_log_a
     [line] = [line for line in logs if "object_store_refused" == line["event"]]
     assert advice in line["advice"]
     assert "arn:" in line["reason"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        answers(500, "InternalError"),
+        answers(409, "ConditionalRequestConflict"),
+        s3_front.resets_the_upload,
+        s3_front.loses_the_answer,
+    ],
+    ids=["500", "conflict", "reset", "lost answer"],
+)
+async def test_one_fault_while_storing_once_is_not_seen(
+    store: PatientObjectStore, front: Front, wrong: s3_front.Respond
+) -> None:
+    front.next("put", wrong)
+    assert stored("a", BODY) == await store.put_once("a", BODY)
+    assert 2 == front.calls.count("put")
+    assert BODY == await store.get("a")
+
+
+async def test_of_writers_at_once_of_different_bytes_one_wins_and_the_others_are_told(
+    store: PatientObjectStore, front: Front
+) -> None:
+    bodies = [bytes([n]) * 10_000 for n in range(8)]
+    front.next("put", *[s3_front.hands_on_in_turn] * len(bodies))
+    found = await asyncio.gather(*(store.put_once("a", body) for body in bodies), return_exceptions=True)
+    [winner] = [each for each in found if isinstance(each, Stored)]
+    assert 7 == sum(isinstance(each, ObjectDiffers) for each in found)
+    assert winner == stored("a", await store.get("a"))
+
+
+async def test_other_bytes_under_a_key_that_is_written_once_are_asked_about_once(
+    store: PatientObjectStore, front: Front
+) -> None:
+    await store.put("a", b"other")
+    front.calls.clear()
+    with pytest.raises(ObjectDiffers):
+        await store.put_once("a", BODY)
+    assert ["put", "head"] == front.calls
+    assert b"other" == await store.get("a")
+
+
+async def test_an_object_that_goes_while_it_is_compared_is_stored_after_all(
+    store: PatientObjectStore, front: Front
+) -> None:
+    front.next("put", answers(412, "PreconditionFailed"))
+    assert stored("a", BODY) == await store.put_once("a", BODY)
+    assert ["put", "head", "put"] == front.calls
+
+
+async def test_what_the_server_garbled_at_the_first_write_is_written_again(
+    store: PatientObjectStore, front: Front
+) -> None:
+    front.next("put", s3_front.tells_another_etag)
+    assert stored("a", BODY) == await store.put_once("a", BODY)
+    assert ["put", "put"] == front.calls
+
+
+async def test_a_server_that_knows_no_conditions_is_looked_at_first_from_then_on(
+    store: PatientObjectStore, front: Front
+) -> None:
+    front.next("put", answers(501, "NotImplemented"))
+    assert stored("a", BODY) == await store.put_once("a", BODY)
+    assert stored("a", BODY) == await store.put_once("a", BODY)
+    with pytest.raises(ObjectDiffers):
+        await store.put_once("a", b"other")
+    assert ["put", "head", "put", "head", "head"] == front.calls
+    assert BODY == await store.get("a")
 
 
 async def test_a_forbidden_look_is_not_taken_for_an_object_that_is_missing(

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from ingest.adapters.spool import FolderSpool
 from ingest.domain.media_body import MediaBody
 from ingest.domain.recorder import Followed, Source
-from ingest.workflow.archive import Archive
+from ingest.workflow.archive import Archive, Waiting
 from ingest.workflow.source import FetchedSegment
 from shared.events import Lane
 from tests.builders import ORGANIZATION, STREAM
@@ -34,7 +35,7 @@ class SilentStore:
         self.released = asyncio.Event()
         self.asked: list[str] = []
 
-    async def put(self, key: str, body: bytes) -> None:
+    async def put_once(self, key: str, body: bytes) -> None:
         self.asked.append(key)
         await self.released.wait()
 
@@ -71,3 +72,30 @@ async def test_a_recording_waits_for_the_store(spool: FolderSpool) -> None:
         await asyncio.sleep(0)
     silent.released.set()
     assert () == (await keeping).waiting
+
+
+async def test_fetching_again_writes_nothing_again(spool: FolderSpool, tmp_path: Path) -> None:
+    store = folder_store(tmp_path / "objects")
+    first = await Archive(store, spool).keep(LIVE, epoch=0, sequence=7, fetched=FETCHED)
+    written = store.file_of(first.segment.key).stat()
+    again = await Archive(store, spool).keep(LIVE, epoch=0, sequence=7, fetched=FETCHED)
+    assert again == first
+    assert written == store.file_of(first.segment.key).stat()
+
+
+async def test_a_damaged_object_is_repaired_and_told_and_no_stream_is_lost(
+    spool: FolderSpool, tmp_path: Path
+) -> None:
+    store = folder_store(tmp_path / "objects")
+    kept = await Archive(store, spool).keep(LIVE, epoch=0, sequence=7, fetched=FETCHED)
+    await store.put(kept.segment.key, b"damaged")
+    waiting = Waiting(key=kept.segment.key, path=await spool.keep(b"media"))
+    with capture_logs() as logs:
+        again = await Archive(store, spool).keep(LIVE, epoch=0, sequence=7, fetched=FETCHED)
+        await store.put(kept.segment.key, b"damaged")
+        await Archive(store, spool).deliver((waiting,))
+    assert again == kept
+    assert b"media" == await store.get(kept.segment.key)
+    assert [kept.segment.key] * 2 == [
+        line["key"] for line in logs if "archived_object_differs" == line["event"]
+    ]
