@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from gateway.app import read_replica
+from gateway.app import build, read_replica
 from localcluster.scratch_database import database_url, execute
 from shared import metrics
 from shared.database import Database, DatabaseUnavailable
@@ -36,6 +37,7 @@ class Copied:
     primary_url: str
     copy_url: str
     copy_admin_url: str
+    admin_url: str
     folder: Path
     customer: Customer
     stream_id: str
@@ -72,6 +74,7 @@ async def copied(postgres: Postgres, gateway_database: Database, tmp_path: Path)
         primary_url=gateway_database.url,
         copy_url=database_url(gateway_database.url, copy),
         copy_admin_url=copy_admin_url,
+        admin_url=postgres.admin_url,
         folder=tmp_path,
         customer=owner.customer,
         stream_id=listed.json()["items"][0]["id"],
@@ -108,6 +111,24 @@ async def test_lists_and_views_come_from_the_replica(copied: Copied) -> None:
     shown = [streams["items"][0]["title"], highlights["items"][0]["title"], highlight["title"], title]
     assert ["replica"] * 4 == shown
     assert (200, True) == (playlist.status_code, "TIME-OFFSET=0" in playlist.text)
+
+
+async def test_the_service_reads_from_its_replica_and_leaves_no_connection_there(copied: Copied) -> None:
+    settings = settings_for(
+        copied.primary_url,
+        copied.folder,
+        database_read_url=copied.copy_url,
+        database_read_patience_s=PATIENT_S,
+    )
+    async with build(settings) as application:
+        assert application.api is not None
+        transport = httpx2.ASGITransport(app=application.api.app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://test") as client:
+            listed = await client.get("/v1/streams", headers=copied.customer.headers)
+
+    assert "replica" == listed.json()["items"][0]["title"]
+    # PostgreSQL refuses this while anybody is connected there.
+    await execute(copied.admin_url, f"DROP DATABASE {urlsplit(copied.copy_url).path[1:]}")
 
 
 async def test_without_a_replica_the_primary_answers(copied: Copied) -> None:

@@ -40,7 +40,7 @@ def test_the_defaults_are_those_of_the_seeds(monkeypatch: pytest.MonkeyPatch) ->
     assert (settings.app_name, settings.version) == ("TL;DR Highlight API", "1.0.0")
     assert (settings.api_prefix, settings.allowed_origins, settings.debug) == ("/v1", ("*",), False)
     assert (settings.database_pool_size, settings.database_max_overflow) == (20, 0)
-    assert (settings.default_rate_limit, settings.redis_url) == (1000, None)
+    assert (settings.default_rate_limit, settings.redis_url, settings.database_read_url) == (1000, None, None)
 
 
 @pytest.mark.parametrize(
@@ -64,3 +64,11 @@ def test_redis_is_named_by_an_address_of_its_own_kind(
     else:
         with pytest.raises(ValidationError, match="must start with redis:// or rediss://"):
             GatewaySettings(_env_file=None)
+
+
+def test_the_read_replica_is_named_by_a_postgresql_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**REQUIRED, "DATABASE_READ_URL": "mysql://u:hidden@replica/db"}.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValidationError, match="database_read_url"):
+        GatewaySettings(_env_file=None)
