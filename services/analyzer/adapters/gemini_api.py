@@ -270,6 +270,9 @@ class GeminiApi:
         return reply
 
     def _priced(self, told: types.GenerateContentResponseUsageMetadata | None, model: str) -> Usage:
+        if told is None:
+            log.warning("model_tokens_not_told", model=model)
+            return Usage(cost_known=False)
         usage = self._prices.priced(_usage(told), models=(model, self.options.model), on=self._clock().date())
         if not usage.cost_known:
             log.warning("model_price_unknown", model=model)
@@ -375,9 +378,7 @@ def _name(reason: types.FinishReason | types.BlockedReason | None) -> str | None
     return None if reason is None else str(reason.value)
 
 
-def _usage(told: types.GenerateContentResponseUsageMetadata | None) -> Usage:
-    if told is None:
-        return Usage()
+def _usage(told: types.GenerateContentResponseUsageMetadata) -> Usage:
     thoughts = told.thoughts_token_count or 0
     by_modality = {
         str(each.modality.value): each.token_count or 0

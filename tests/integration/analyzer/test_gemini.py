@@ -719,6 +719,16 @@ async def test_the_model_that_answered_is_told_and_an_unknown_price_is_not_zero(
     assert "model_price_unknown" in [entry["event"] for entry in logs]
 
 
+async def test_an_answer_that_tells_no_tokens_is_not_taken_for_free(at_desk: Desk) -> None:
+    said = {"content": {"role": "model", "parts": [{"text": answer(moment())}]}, "finishReason": "STOP"}
+    at_desk.double.script["generate"].append(Raw(json.dumps({"candidates": [said]}).encode()))
+
+    analysis = await at_desk.judge()
+
+    assert (1, 0) == (len(analysis.moments), analysis.usage.cost_microusd)
+    assert not analysis.usage.cost_known
+
+
 async def test_the_key_is_in_no_log_and_in_no_error(at_desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     told = []

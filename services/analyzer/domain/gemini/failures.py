@@ -48,7 +48,7 @@ def judge(status: int, details: object, *, retry_after: str | None, now: datetim
 
 
 _KEY_ADVICE = "the operator must check GEMINI_API_KEY, its project and its quota"
-_ADVICE = {404: "the operator must check GEMINI_MODEL and GEMINI_API_VERSION"}
+_ADVICE = {404: "the operator must check GEMINI_MODEL, GEMINI_API_VERSION and GEMINI_BASE_URL"}
 
 
 def _is_about_the_key(status: int, error: Mapping[str, object]) -> bool:
