@@ -7,8 +7,35 @@ from collections.abc import Iterator
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 STOP_TIMEOUT_S = 10
+MAX_HEAD_BYTES = 64 * 1024
+_TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+
+
+class _Protocol(HttpToolsProtocol):
+    """Ends a connection whose request line, headers or trailers go on: the parser keeps them, however long.
+
+    Counted is what came since the last piece of a body or the end of a request, so the bound is exact to one read.
+    """
+
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG)
+            self.transport.close()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        super().on_message_complete()
 
 
 class _Server(uvicorn.Server):
@@ -30,12 +57,12 @@ class HttpServer:
             log_config=None,
             access_log=False,
             lifespan="off",
+            http=_Protocol,
             ws="none",
             server_header=False,
             forwarded_allow_ips=list(forwarded_allow_ips),
             timeout_graceful_shutdown=STOP_TIMEOUT_S,
             timeout_keep_alive=10,
-            h11_max_incomplete_event_size=32 * 1024,
         )
         self._server = _Server(config)
         self._task: asyncio.Task[None] | None = None
