@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +84,11 @@ async def copied(postgres: Postgres, gateway_database: Database, tmp_path: Path)
 
 def outcomes(name: str) -> float:
     return metrics.replica_reads.labels(name)._value.get()
+
+
+def reasons(logs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why the replica was left aside, each time that it was said."""
+    return [entry["reason"] for entry in logs if entry["event"] == "replica_left_aside"]
 
 
 @asynccontextmanager
@@ -192,7 +197,7 @@ async def test_a_replica_that_is_away_is_left_aside_and_the_primary_answers(copi
 
     assert ("primary", "A clutch", 200) == (stream["title"], highlight["title"], playlist.status_code)
     assert (1, 2) == (outcomes("failed") - failed, outcomes("left_aside") - left_aside)
-    assert 1 == [entry["event"] for entry in logs].count("replica_left_aside")
+    assert 1 == len(reasons(logs))
 
 
 async def test_a_replica_that_hangs_costs_one_request_its_patience_and_the_next_nothing(
@@ -202,11 +207,13 @@ async def test_a_replica_that_hangs_costs_one_request_its_patience_and_the_next_
         silent_server() as (url, connections),
         copied.gateway(database_read_url=url, database_read_patience_s=0.2) as app,
     ):
-        listed = [await copied.get(app, "/streams") for _ in range(3)]
+        with capture_logs() as logs:
+            listed = [await copied.get(app, "/streams") for _ in range(3)]
 
         assert 1 == len(connections)
 
     assert [1, 1, 1] == [each["total"] for each in listed]
+    assert ["no answer within 0.2 s"] == reasons(logs)
 
 
 async def test_a_statement_that_hangs_on_the_replica_is_not_waited_for(copied: Copied) -> None:
@@ -214,19 +221,23 @@ async def test_a_statement_that_hangs_on_the_replica_is_not_waited_for(copied: C
     async with copied.gateway(database_read_patience_s=0.5) as app, holder.transaction() as session:
         await (await session.connection()).execute(text("LOCK TABLE streams IN ACCESS EXCLUSIVE MODE"))
 
-        title = await copied.title(app)
+        with capture_logs() as logs:
+            title = await copied.title(app)
 
     await holder.close()
     assert "primary" == title
+    assert ["no answer within 0.5 s"] == reasons(logs)
 
 
 async def test_a_replica_whose_tables_are_not_as_new_as_the_code_is_left_aside(copied: Copied) -> None:
     await execute(copied.copy_admin_url, "ALTER TABLE gateway.streams RENAME COLUMN metadata TO older")
 
-    async with copied.gateway() as app:
-        title = await copied.title(app)
+    with capture_logs() as logs:
+        async with copied.gateway() as app:
+            title = await copied.title(app)
 
     assert "primary" == title
+    assert "column streams.metadata does not exist" in reasons(logs)[0]
 
 
 async def test_nothing_can_be_written_through_the_replica(copied: Copied) -> None:
