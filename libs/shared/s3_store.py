@@ -72,6 +72,7 @@ class S3Access:
 async def open_s3(access: S3Access, buckets: Buckets) -> AsyncIterator["S3ObjectStore"]:
     """The store, with its connections, which are closed at the end; nothing is connected before the first call."""
     session = get_session()
+    session.register("before-sign.s3.DeleteObjects", _add_md5)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(_client(session, access, access.endpoint_url))
         signer = client
@@ -89,6 +90,11 @@ def _client(session: AioSession, access: S3Access, endpoint_url: str | None) -> 
         aws_secret_access_key=access.secret_access_key,
         config=_configuration(read_timeout_s=access.read_timeout_s, is_path_style=endpoint_url is not None),
     )
+
+
+def _add_md5(request: Any, **_event: object) -> None:
+    """The SDK sends the newer checksums alone, and older servers refuse what has no MD5."""
+    request.headers["Content-MD5"] = digests_of(request.body).md5_base64
 
 
 def _configuration(*, read_timeout_s: float, is_path_style: bool) -> AioConfig:

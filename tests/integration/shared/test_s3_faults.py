@@ -391,6 +391,16 @@ async def test_objects_that_a_batch_could_not_delete_are_told(
     assert 1 == await store.delete_prefix("a/")
 
 
+async def test_servers_that_ask_for_a_digest_of_a_batch_get_the_one_that_all_know(
+    hurt: S3ObjectStore, front: Front
+) -> None:
+    await hurt.put("archive/org_1/str_1/a", BODY)
+    front.next("delete many", s3_front.wants_an_md5)
+
+    assert 1 == await hurt.delete_prefix("archive/org_1/str_1/")
+    assert [] == await keys(hurt, "archive/")
+
+
 async def test_a_server_that_is_not_there_is_unavailable(s3_server: S3Server) -> None:
     nowhere, bucket = f"http://127.0.0.1:{claim_port()}", new_bucket(s3_server)
     async with opened_s3(s3_server, endpoint_url=nowhere, bucket=bucket) as store:
