@@ -3,8 +3,6 @@
 import asyncio
 import hashlib
 import hmac
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,15 +20,8 @@ from shared.object_places import Buckets
 from shared.object_store import FolderObjectStore, ObjectMissing, StoreRefused
 from shared.s3_store import S3Access, S3ObjectStore, open_s3
 from shared.settings import ServiceSettings
-from tests.conftest import REPOSITORY
 from tests.object_stores import in_bucket, keys, new_bucket, stored
 from tests.object_stores import s3_store as opened_s3
-
-LIGHT = """
-import sys
-import shared.foundation, gateway.app, clipper.app
-assert not {"aiobotocore", "botocore"} & set(sys.modules)
-"""
 
 
 @pytest.fixture(name="opened", scope="module")
@@ -227,11 +218,3 @@ async def test_settings_choose_the_store(
         assert isinstance(store, FolderObjectStore)
         with pytest.raises(ObjectMissing):
             await store.get("a")
-
-
-def test_a_service_that_keeps_a_folder_does_not_load_the_sdk() -> None:
-    roots = f"{REPOSITORY / 'services'}:{REPOSITORY / 'libs'}"
-    done = subprocess.run(
-        [sys.executable, "-c", LIGHT], env={"PYTHONPATH": roots}, capture_output=True, text=True, check=False
-    )
-    assert (0, "") == (done.returncode, done.stderr)
