@@ -25,6 +25,7 @@ from shared.ids import ConnectionId
 
 router = APIRouter(tags=["100ms"], route_class=LimitedByKey)
 webhook_router = APIRouter(tags=["100ms"])
+ConnectionReader = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_READ))]
 ConnectionWriter = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_WRITE))]
 OVERLAP_S = 24 * 3600
 MAX_OVERLAP_S = 30 * OVERLAP_S
@@ -192,14 +193,14 @@ async def connect_hundredms(
 
 
 @router.get("/connections/100ms")
-async def list_hundredms(use: Use, caller: ConnectionWriter) -> ConnectionList:
+async def list_hundredms(use: Use, caller: ConnectionReader) -> ConnectionList:
     """The organization's connections, oldest first."""
     found = await use.hundredms_connections.connections(caller)
     return ConnectionList(items=tuple(ConnectionAnswer(**_answer(view)) for view in found))
 
 
 @router.get("/connections/100ms/{connection_id}")
-async def get_hundredms(connection_id: str, use: Use, caller: ConnectionWriter) -> ConnectionAnswer:
+async def get_hundredms(connection_id: str, use: Use, caller: ConnectionReader) -> ConnectionAnswer:
     """One connection, without its secrets."""
     view = await use.hundredms_connections.connection(caller, ConnectionId(connection_id))
     return ConnectionAnswer(**_answer(view))

@@ -21,6 +21,14 @@ async def call(app: GatewayApp, customer: Customer, method: str, path: str, body
     return await app.client.request(method, f"{PATH}{path}", json=body, headers=customer.headers)
 
 
+async def keyed(app: GatewayApp, owner: Customer, *scopes: str) -> Customer:
+    """The owner with another key, which may do this alone."""
+    body = {"name": "narrow", "scopes": scopes}
+    answer = await app.client.post("/v1/api-keys", json=body, headers=owner.headers)
+    assert answer.status_code == 200, answer.text
+    return Customer(owner.organization_id, answer.json()["api_key"])
+
+
 async def post(app: GatewayApp, path: str, headers: dict[str, str], body: bytes = BODY) -> int:
     return int((await app.client.post(path, content=body, headers=headers)).status_code)
 
@@ -55,6 +63,33 @@ async def test_a_connection_is_shown_without_its_secrets_to_its_owner_alone(gate
     assert made["checks"] == {"secret": True, "signature": True, "network": False}
     assert hidden.status_code == 404
     assert (await call(gateway_app, other, "GET", "")).json()["items"] == []
+
+
+async def test_a_reading_key_sees_connections_and_changes_none(gateway_app: GatewayApp) -> None:
+    owner = await gateway_app.register()
+    made = await gateway_app.connect(owner)
+    reader = await keyed(gateway_app, owner, "connections:read")
+
+    seen = [(await call(gateway_app, reader, "GET", path)).status_code for path in ("", f"/{made['id']}")]
+    answers = [
+        await call(gateway_app, reader, "POST", "", {"name": "mine"}),
+        await call(gateway_app, reader, "PATCH", f"/{made['id']}", {"name": "mine"}),
+        await call(gateway_app, reader, "POST", f"/{made['id']}/secret", {}),
+        await call(gateway_app, reader, "POST", f"/{made['id']}/hmac-secret", {}),
+        await call(gateway_app, reader, "DELETE", f"/{made['id']}"),
+    ]
+
+    assert [200, 200] == seen
+    assert [403] * 5 == [answer.status_code for answer in answers]
+    assert "Insufficient scope: connections:write is needed" == answers[0].json()["detail"]
+
+
+async def test_a_key_of_the_time_before_the_reading_scope_still_reads(gateway_app: GatewayApp) -> None:
+    owner = await gateway_app.register()
+    made = await gateway_app.connect(owner)
+    writer = await keyed(gateway_app, owner, "connections:write")
+
+    assert 200 == (await call(gateway_app, writer, "GET", f"/{made['id']}")).status_code
 
 
 async def test_the_stored_row_gives_no_secret_away(gateway_app: GatewayApp) -> None:
