@@ -54,7 +54,8 @@ class Edge:
                 headers = MutableHeaders(scope=message)
                 headers.update(_limits_told(scope))
                 _add_headers(headers, secure=scope["scheme"] == "https")
-                _note(scope, status=message["status"], seconds=perf_counter() - began)
+                # A number also where the route gave it a name.
+                _note(scope, status=int(message["status"]), seconds=perf_counter() - began)
             await send(message)
 
         await self._app(scope, receive, send_with_headers)

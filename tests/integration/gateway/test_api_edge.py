@@ -283,6 +283,15 @@ async def test_an_unforeseen_error_is_a_problem_without_its_text(
     assert answer.headers["x-content-type-options"] == "nosniff"
 
 
+@pytest.mark.parametrize("path", ["/nowhere", "/v1/streams", "/health"])
+async def test_a_log_line_has_the_status_as_a_number(gateway_app: GatewayApp, path: str) -> None:
+    with capture_logs() as logged:
+        answer = await gateway_app.client.get(path)
+
+    [told] = [entry["status"] for entry in logged if entry["event"] == "request"]
+    assert (answer.status_code, int) == (told, type(told))
+
+
 async def test_the_migrations_make_the_declared_tables(gateway_database: Database) -> None:
     async with gateway_database.transaction() as session:
         rows = await (await session.connection()).execute(_COLUMNS)
