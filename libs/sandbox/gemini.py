@@ -12,7 +12,7 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from aiohttp import web
@@ -26,6 +26,8 @@ Operation = Literal["start", "upload", "get", "delete", "generate"]
 TOKENS_PER_PICTURE = 70
 TOKENS_PER_SOUND_S = 32
 CHARS_PER_TOKEN = 4
+CALLS_KEPT = 10_000
+VIDEOS_KEPT = 50
 _ROUTES: tuple[tuple[str, str, Operation], ...] = (
     ("POST", r"/upload/(?P<version>v\w+)/files", "start"),
     ("POST", r"/upload/(?P<version>v\w+)/parts/(?P<name>[\w-]+)", "upload"),
@@ -117,7 +119,8 @@ class GeminiDouble(HttpServer):
 
     `script[operation]` is used up first, one action per request; `always[operation]` then holds for good; else
     the request is served, and `answer` makes the model's text. `keys`, where given, are the keys that it accepts.
-    `calls` has each request in order, `files` what is stored now, `deleted` the names that were deleted.
+    `calls` has each request in order, `files` what is stored now, `deleted` the names that were deleted. Of very many
+    calls the oldest go, and before that their videos.
     """
 
     def __init__(
@@ -164,7 +167,7 @@ class GeminiDouble(HttpServer):
     ) -> web.StreamResponse:
         asked = self._asked(body, names["model"]) if operation == "generate" else None
         key = request.headers.get("x-goog-api-key", "")
-        self.calls.append(Call(operation, names["version"], request.path, key, asked))
+        self._remember(Call(operation, names["version"], request.path, key, asked))
         # Parts of an upload go to an address that is itself the permission.
         if operation != "upload" and self.keys is not None and key not in self.keys:
             return _refusal(
@@ -181,6 +184,13 @@ class GeminiDouble(HttpServer):
         if asked is not None:
             return await self._generate(asked)
         return serve[operation](request, body, names)
+
+    def _remember(self, call: Call) -> None:
+        self.calls.append(call)
+        del self.calls[:-CALLS_KEPT]
+        old = self.calls[-VIDEOS_KEPT - 1] if len(self.calls) > VIDEOS_KEPT else None
+        if old is not None and old.asked is not None:
+            self.calls[-VIDEOS_KEPT - 1] = replace(old, asked=replace(old.asked, video=None))
 
     def _asked(self, body: bytes, model: str) -> Asked:
         stored = {name: bytes(file.body) for name, file in self.files.items()}

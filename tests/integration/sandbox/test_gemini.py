@@ -65,6 +65,21 @@ async def test_it_answers_by_the_given_function_and_counts_tokens(double: Gemini
     assert [("v1", "k")] == [(call.version, call.key) for call in double.calls]
 
 
+async def test_of_many_questions_only_the_latest_keep_their_videos(
+    double: GeminiDouble, client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.gemini.VIDEOS_KEPT", 2)
+    monkeypatch.setattr("sandbox.gemini.CALLS_KEPT", 4)
+    for at in range(6):
+        await client.models.generate_content(
+            model=MODEL, contents=[types.Part.from_bytes(data=b"film", mime_type="video/mp4"), f"{at}"]
+        )
+
+    assert [("2", None), ("3", None), ("4", b"film"), ("5", b"film")] == [
+        (asked.texts[-1], asked.video) for asked in double.asked
+    ]
+
+
 async def test_a_file_is_uploaded_processed_used_and_deleted(double: GeminiDouble, client: Any) -> None:
     body = bytes(range(256)) * 40_000
 
