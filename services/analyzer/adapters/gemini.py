@@ -41,6 +41,8 @@ log = structlog.get_logger()
 
 MOMENTS_MAX = 8
 """Windows last 30 s at most; what names more moments than this is no choice."""
+LAST_STEPS_S = 12.0
+"""Of a window's budget, what a second look leaves for the rest: an upload is still to be deleted."""
 _EARLIER_CHARS_MAX = 4000
 
 
@@ -174,7 +176,10 @@ class GeminiProvider:
         credible = talk.sifted(first).moments
         question = talk.question(refine_task(credible, talk.clip.span))
         try:
-            reading, faults = _read(await self._asked(talk, (question,)), talk)
+            async with asyncio.timeout(talk.errand.until - monotonic() - LAST_STEPS_S):
+                reading, faults = _read(await self._asked(talk, (question,)), talk)
+        except TimeoutError:
+            return first, "not refined: no time was left"
         except ProviderError as error:
             log.warning("model_not_refined", code=error.code, reason=str(error))
             return first, f"not refined: {error.code}"

@@ -14,6 +14,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from analyzer.adapters.clip import ClipMaker
+from analyzer.adapters.gemini import LAST_STEPS_S
 from analyzer.domain.gemini.prompt import SYSTEM_INSTRUCTION
 from analyzer.domain.verdict import sift
 from analyzer.workflow import (
@@ -450,6 +451,15 @@ async def test_a_second_look_that_brings_nothing_leaves_the_first(
 
     assert told in analysis.note
     assert [2_000_000] == [each.start_us for each in analysis.moments]
+
+
+async def test_a_second_look_that_takes_too_long_leaves_the_first(at_desk: Desk) -> None:
+    at_desk.double.script["generate"].extend([Say(answer(moment())), Slow(60)])
+
+    analysis = await at_desk.hurried(budget_s=LAST_STEPS_S + 0.7).judge(profile(quality=Quality.PREMIUM))
+
+    assert "not refined: no time was left" == analysis.note
+    assert ([2_000_000], 2) == ([each.start_us for each in analysis.moments], analysis.usage.calls)
 
 
 async def test_high_looks_once(at_desk: Desk) -> None:
