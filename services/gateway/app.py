@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from time import monotonic
 
 from fastapi import FastAPI
@@ -11,7 +12,7 @@ from fastapi import FastAPI
 from gateway.adapters.accounts import AccountRows, StoredApiKeys, StoredEmails
 from gateway.adapters.argon2 import Argon2Passwords
 from gateway.adapters.endpoints import EndpointRows
-from gateway.adapters.hundredms import HundredmsRows, StoredConnections, backlog_turns
+from gateway.adapters.hundredms import HundredmsRows, StoredConnections, backlog_turns, prune_webhooks
 from gateway.adapters.hundredms_connections import ConnectionRows
 from gateway.adapters.hundredms_queue import WebhookQueue
 from gateway.adapters.postgres_rate_limits import PostgresRateLimits
@@ -279,7 +280,12 @@ def _project(base: Foundation, settings: GatewaySettings, backlog: Backlog) -> t
         stores=_store_of,
         completer=completer,
     )
-    return loops(watchdog, backlog, prune_limits=PostgresRateLimits(base.database).prune)
+    return loops(
+        watchdog,
+        backlog,
+        prune_limits=PostgresRateLimits(base.database).prune,
+        prune_webhooks=partial(prune_webhooks, base.database),
+    )
 
 
 def openapi_text() -> str:

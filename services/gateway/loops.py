@@ -1,4 +1,4 @@
-"""What runs by itself in the gateway: the watchdog that leaves no stream without an end, and the 100ms backlog."""
+"""What runs by itself in the gateway: the watchdog that leaves no stream without an end, the 100ms backlog, pruning."""
 
 from collections.abc import Awaitable, Callable
 
@@ -11,11 +11,16 @@ BACKLOG_PAUSE_S = 1.0
 PRUNE_PAUSE_S = 60.0
 
 
+Prune = Callable[[], Awaitable[bool]]
+
+
 def loops(
-    watchdog: Watchdog, backlog: Backlog, *, prune_limits: Callable[[], Awaitable[bool]]
+    watchdog: Watchdog, backlog: Backlog, *, prune_limits: Prune, prune_webhooks: Prune
 ) -> tuple[Loop, ...]:
+    """A pruning tells whether more may be left."""
     return (
         Loop("watchdog", watchdog.turn, pause_s=WATCHDOG_PAUSE_S),
         Loop("hundredms_backlog", backlog.turn, pause_s=BACKLOG_PAUSE_S),
         Loop("rate_limits", prune_limits, pause_s=PRUNE_PAUSE_S),
+        Loop("hundredms_events", prune_webhooks, pause_s=PRUNE_PAUSE_S),
     )

@@ -16,6 +16,13 @@ from gateway.workflow.hundredms import ReceivedEvent
 from shared.database import Database
 from shared.ids import ConnectionId, OrganizationId
 
+# 100ms repeats a webhook for 14 s, and a beam is never started twice: all later is for people who look for a cause.
+KEPT_DAYS = 30
+PRUNED_AT_ONCE = 5_000
+_FORGET = text(
+    "SELECT forget_hundredms_events(:days, :at_most) AS events, forget_hundredms_stops(:days, :at_most) AS stops"
+)
+
 
 class HundredmsRows(StreamRows):
     async def record(self, received: ReceivedEvent) -> bool:
@@ -116,6 +123,14 @@ def _connection(row: Mapping[Any, Any]) -> Connection:
         sealed_hmac_secrets=tuple(row["sealed_hmac_secrets"]),
         networks=tuple(row["networks"]),
     )
+
+
+async def prune_webhooks(database: Database, *, at_once: int = PRUNED_AT_ONCE) -> bool:
+    """Forget, for all organizations, what 100ms told `KEPT_DAYS` ago; True when more may be left."""
+    async with database.transaction() as session:
+        connection = await session.connection()
+        row = (await connection.execute(_FORGET, {"days": KEPT_DAYS, "at_most": at_once})).one()
+    return at_once <= int(max(row.events, row.stops))
 
 
 def backlog_turns(database: Database) -> Callable[[], AbstractAsyncContextManager[bool]]:

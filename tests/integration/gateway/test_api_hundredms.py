@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.adapters.hundredms import prune_webhooks
 from tests.integration.gateway.api_client import Customer, GatewayApp
 
 SAMPLES = Path(__file__).resolve().parents[3] / ".." / "shared" / "samples" / "100ms" / "payloads"
@@ -229,6 +230,42 @@ async def test_every_documented_payload_is_accepted_and_recorded(gateway_app: Ga
     stopped = await gateway_app.emitted("stream.offline")
     assert {event["stream_id"] for event in stopped} <= {event["stream_id"] for event in started}
     assert len(started) >= 1
+
+
+async def test_what_100ms_told_long_ago_is_forgotten(gateway_app: GatewayApp) -> None:
+    customers = [await gateway_app.register("one"), await gateway_app.register("two")]
+    for customer in customers:
+        sender = await _sender(gateway_app, customer)
+        for beam in ("old", "new"):
+            await sender.send(_payload("hls.stopped.success", event_id=beam, beam=beam))
+        for table, name, at in (
+            ("hundredms_events", "event_id", "received_at"),
+            ("hundredms_stops", "beam_id", "stopped_at"),
+        ):
+            aged = f"UPDATE {table} SET {at} = now() - make_interval(days => 31) WHERE {name} = 'old' RETURNING 1"
+            assert len(await gateway_app.rows(aged, customer)) == 1
+
+    assert not await prune_webhooks(gateway_app.database)
+
+    for customer in customers:
+        events = await gateway_app.rows("SELECT event_id FROM hundredms_events", customer)
+        stops = await gateway_app.rows("SELECT beam_id FROM hundredms_stops", customer)
+        assert (events, stops) == ([{"event_id": "new"}], [{"beam_id": "new"}])
+
+
+async def test_what_is_forgotten_goes_in_small_steps(gateway_app: GatewayApp) -> None:
+    customer = await gateway_app.register()
+    sender = await _sender(gateway_app, customer)
+    for number in range(3):
+        await sender.send(_payload("session.open.success", event_id=f"e-{number}"))
+    await gateway_app.rows(
+        "UPDATE hundredms_events SET received_at = now() - make_interval(days => 31) RETURNING 1", customer
+    )
+
+    more = [await prune_webhooks(gateway_app.database, at_once=2) for _ in range(2)]
+
+    assert more == [True, False]
+    assert await gateway_app.rows("SELECT 1 FROM hundredms_events", customer) == []
 
 
 def _variants(payload: dict[str, Any]) -> Iterator[dict[str, Any]]:
