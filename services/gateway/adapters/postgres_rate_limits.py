@@ -32,7 +32,7 @@ class PostgresRateLimits:
         return Taken(row.allowed, tuple(Count(*count) for count in counts), row.now_ms)
 
     async def prune(self) -> bool:
-        """Forget who made no request for two windows; True when there may be more of them."""
+        """Forget who made no request for two windows, and what a wrong clock wrote; True when more may be left."""
         with _unavailable():
             async with self._database.autocommit() as connection:
                 return (
@@ -54,8 +54,10 @@ def _unavailable() -> Iterator[None]:
 
 _TAKE = text("SELECT * FROM take_rate_limits(:subjects, :limits, :windows_ms)")
 # Rows that a request holds are left for the next turn: pruning waits for nobody and so never deadlocks.
+# A window that begins in the far future was begun by a clock that was wrong; its subject would be refused till then.
 _PRUNE = text(
     "DELETE FROM rate_limits WHERE subject IN (SELECT subject FROM rate_limits "
-    "WHERE started_ms + 2 * window_ms < floor(extract(epoch FROM clock_timestamp()) * 1000) "
+    "WHERE floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint "
+    "NOT BETWEEN started_ms - window_ms AND started_ms + 2 * window_ms "
     "LIMIT :at_most FOR UPDATE SKIP LOCKED)"
 )

@@ -195,6 +195,20 @@ async def test_an_hour_of_the_past_is_forgotten_and_what_counts_is_kept(gateway_
     assert (False, [new.name]) == (more, list(left.scalars()))
 
 
+async def test_what_a_wrong_clock_wrote_refuses_nobody_for_long(gateway_database: Database) -> None:
+    limiter = PostgresRateLimits(gateway_database)
+    one, other = budget(1), budget(1)
+    for each in (one, other):
+        await limiter.take((each,))
+    async with gateway_database.transaction() as session:
+        ahead = "UPDATE rate_limits SET started_ms = started_ms + 100 * window_ms WHERE subject = :name"
+        await (await session.connection()).execute(text(ahead), {"name": one.name})
+
+    await limiter.prune()
+
+    assert [True, False] == [(await limiter.take((each,))).allowed for each in (one, other)]
+
+
 async def test_redis_counts_where_the_library_counts(redis_server: RedisServer) -> None:
     limiter, key = RedisRateLimits(redis_server.url), budget(4)
     await limiter.take((key,))
