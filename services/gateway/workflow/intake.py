@@ -5,6 +5,8 @@ from datetime import timedelta
 from json import dumps
 from typing import Any, Protocol
 
+import structlog
+
 from gateway.domain.endpoint import DEFAULT_TYPES, check_endpoint_url, sealing_context
 from gateway.domain.profile_resolution import resolve
 from gateway.domain.source import Platform, check_headers, display_form, read_source
@@ -17,8 +19,10 @@ from shared.clock import Clock
 from shared.events import Event, Lane
 from shared.ids import ConnectionId, EndpointId, OrganizationId, StreamId, random_id
 from shared.keyring import Keyring
-from shared.object_store import ObjectStore
+from shared.object_store import ObjectDiffers, ObjectStore
 from shared.profile import Profile
+
+log = structlog.get_logger()
 
 _REMEMBERED_PROFILES = 1000
 
@@ -136,8 +140,16 @@ class Intake:
         """The profile's key. Objects under a content hash never change, so one write by this process is enough."""
         key = keys.profile(profile.sha256())
         if key not in self._stored_profiles:
-            await self._store.put_once(key, profile.canonical_bytes())
+            await self._store_once(key, profile.canonical_bytes())
             if len(self._stored_profiles) >= _REMEMBERED_PROFILES:
                 self._stored_profiles.clear()
             self._stored_profiles.add(key)
         return key
+
+    async def _store_once(self, key: str, body: bytes) -> None:
+        """Other bytes there do not match the hash that is their key: damage, which the profile in hand repairs."""
+        try:
+            await self._store.put_once(key, body)
+        except ObjectDiffers:
+            log.warning("profile_object_differs", key=key)
+            await self._store.put(key, body)

@@ -124,7 +124,7 @@ class Archive:
         try:
             await self._store.put_once(key, body)
         except ObjectDiffers:
-            log.error("archived_object_differs", key=key)
+            log.warning("archived_object_differs", key=key)
             await self._store.put(key, body)
 
 
