@@ -20,33 +20,31 @@ from gateway.domain.stream_options import StreamOptions
 from shared.ids import ConnectionId, OrganizationId
 
 DEFAULT_SECRET_HEADER = "X-TLDR-Secret"  # noqa: S105  the header's name, not a secret
-# What proxies and HTTP clients consume, rewrite or set themselves: a secret there would not arrive, or would change
-# how the request is read. `Authorization` is made to carry a secret from end to end, so it may be chosen.
+# What proxies and HTTP clients consume, rewrite or set themselves: a secret there would not arrive, would change how
+# the request is read, or would be what every sender says, so that one tenant could claim the webhooks of others on
+# the bare address. `Authorization` is made to carry a secret from end to end, so it may be chosen.
 _TAKEN_HEADERS = frozenset(
     {
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "via",
-        "x-100ms-signature",
-        "x-forwarded-for",
-        "x-forwarded-host",
-        "x-forwarded-port",
-        "x-forwarded-proto",
-        "x-real-ip",
+        *("baggage", "cache-control", "connection", "content-encoding", "content-length", "content-type"),
+        *("cookie", "date", "dnt", "expect", "forwarded", "from", "host", "keep-alive", "origin", "pragma"),
+        *("priority", "proxy-authenticate", "proxy-authorization", "proxy-connection", "range", "referer"),
+        *("te", "traceparent", "tracestate", "trailer", "transfer-encoding", "true-client-ip", "upgrade"),
+        *(
+            "user-agent",
+            "via",
+            "x-100ms-signature",
+            "x-client-ip",
+            "x-correlation-id",
+            "x-real-ip",
+            "x-request-id",
+            "x-request-start",
+            "x-scheme",
+        ),
     }
+)
+_TAKEN_PREFIXES = (
+    *("accept", "cdn-", "cf-", "cloudfront-", "fastly-", "if-", "sec-", "x-amz", "x-appengine-", "x-azure-"),
+    *("x-b3-", "x-cloud-", "x-envoy-", "x-forwarded-", "x-original-"),
 )
 MIN_SECRET = 16
 MIN_HMAC_SECRET = 8  # 100ms may have made it
@@ -125,7 +123,11 @@ def secret_hash(secret: str) -> str:
 
 def presented_hashes(headers: Mapping[str, str]) -> tuple[str, ...]:
     """Hashes of all header values that could be a secret, to find the connection by."""
-    long_enough = [value for value in headers.values() if MIN_SECRET <= len(value) <= MAX_SECRET]
+    long_enough = [
+        value
+        for name, value in headers.items()
+        if MIN_SECRET <= len(value) <= MAX_SECRET and not _is_taken(name)
+    ]
     return tuple(dict.fromkeys(secret_hash(value) for value in long_enough[:_MAX_PRESENTED]))
 
 
@@ -183,8 +185,12 @@ def check_hmac_secret(secret: str, *, field: str) -> None:
 
 def check_secret_header(name: str) -> None:
     """Raise Unacceptable for a header that has a meaning of its own on the way."""
-    if name.lower() in _TAKEN_HEADERS:
+    if _is_taken(name):
         raise Unacceptable(f"{name} has a meaning of its own in HTTP: choose another", field="secret_header")
+
+
+def _is_taken(name: str) -> bool:
+    return name.lower() in _TAKEN_HEADERS or name.lower().startswith(_TAKEN_PREFIXES)
 
 
 def check_connection_options(options: StreamOptions) -> None:

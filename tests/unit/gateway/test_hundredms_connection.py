@@ -63,6 +63,14 @@ def test_only_values_that_could_be_secrets_are_looked_up() -> None:
     assert presented_hashes(headers) == (secret_hash(SECRET),)
 
 
+@pytest.mark.parametrize("name", ["User-Agent", "ACCEPT", "x-forwarded-server", "Cf-Ray", "X-Amzn-Trace-Id"])
+def test_what_every_sender_or_proxy_says_finds_no_connection(name: str) -> None:
+    """Whoever took `Go-http-client/1.1` of the header User-Agent as a secret would have all tenants' webhooks."""
+    headers = {name: "Go-http-client/1.1", "X-TLDR-Secret": SECRET}
+
+    assert presented_hashes(headers) == (secret_hash(SECRET),)
+
+
 @pytest.mark.parametrize("secret", ["with a space in it", "schlüssel-mit-umlaut", " leading-and-trailing "])
 def test_a_secret_that_a_header_would_change_is_refused(secret: str) -> None:
     with pytest.raises(Unacceptable):
@@ -70,7 +78,11 @@ def test_a_secret_that_a_header_would_change_is_refused(secret: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Host", "content-length", "Content-Type", "TE", "X-Forwarded-For", "X-100ms-Signature"]
+    "name",
+    [
+        *("Host", "content-length", "Content-Type", "TE", "X-Forwarded-For", "X-100ms-Signature"),
+        *("User-Agent", "accept", "Accept-Encoding", "x-forwarded-server", "X-Amzn-Trace-Id", "traceparent"),
+    ],
 )
 def test_a_header_that_http_itself_uses_carries_no_secret(name: str) -> None:
     with pytest.raises(Unacceptable) as refusal:
