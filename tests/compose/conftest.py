@@ -24,6 +24,7 @@ from localcluster.compose import (
     host_address,
     require_compose,
 )
+from localcluster.environment import RATE_LIMIT
 from localcluster.ports import claim_port
 from sandbox.demo.customer import Customer
 from sandbox.film import make_film
@@ -113,7 +114,11 @@ def compose(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Compose]:
         )
     outside = Outside(host_address())
     environment = {name: str(claim_port()) for name in PORTS}
-    environment |= {"TLDR_VERSION": "test", "OUTBOUND_ALLOW": outside.allowed}
+    environment |= {
+        "TLDR_VERSION": "test",
+        "OUTBOUND_ALLOW": outside.allowed,
+        "DEFAULT_RATE_LIMIT": str(RATE_LIMIT),
+    }
     cluster = ComposeCluster(project=f"tldr-test-{secrets.token_hex(4)}", environment=environment)
     try:
         cluster.build()

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from localcluster.cluster import LocalCluster, LocalServers
 from localcluster.compose import HOST_NAME, ComposeCluster
-from localcluster.environment import Installation
+from localcluster.environment import RATE_LIMIT, Installation
 from localcluster.installation import set_up
 from localcluster.scratch_database import scratch_database
 
@@ -76,7 +76,7 @@ async def compose_venue(
     Raises ComposeFailedError.
     """
     allowed = ",".join(urlsplit(_at_host(url, HOST_NAME)).netloc for url in reachable)
-    cluster = cluster.told(OUTBOUND_ALLOW=allowed)
+    cluster = cluster.told(OUTBOUND_ALLOW=allowed, DEFAULT_RATE_LIMIT=str(RATE_LIMIT))
     console.print("Building the images, where something changed …")
     await asyncio.to_thread(cluster.build)
     console.print("Bringing the Docker Compose cluster up …")
