@@ -18,6 +18,7 @@ from gateway.domain.scopes import Scope
 from gateway.domain.stream_options import StreamOptions
 from gateway.routes.bodies import RequestBody
 from gateway.routes.limited import LimitedByKey
+from gateway.routes.problems import Problem
 from gateway.routes.use_cases import Use, UseCases, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.hundredms_connections import ConnectionPatch, ConnectionRequest, ConnectionView
@@ -27,6 +28,9 @@ router = APIRouter(tags=["100ms"], route_class=LimitedByKey)
 webhook_router = APIRouter(tags=["100ms"])
 ConnectionReader = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_READ))]
 ConnectionWriter = Annotated[Caller, Depends(needs(Scope.CONNECTIONS_WRITE))]
+_TOO_MANY: dict[int | str, dict[str, Any]] = {
+    409: {"model": Problem, "description": "The organization has as many connections as it may have"}
+}
 OVERLAP_S = 24 * 3600
 MAX_OVERLAP_S = 30 * OVERLAP_S
 
@@ -174,7 +178,7 @@ class ReceivedAnswer(BaseModel):
     status: str = "ok"
 
 
-@router.post("/connections/100ms")
+@router.post("/connections/100ms", responses=_TOO_MANY)
 async def connect_hundredms(
     body: ConnectionBody, use: Use, caller: ConnectionWriter
 ) -> CreatedConnectionAnswer:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from gateway.domain.hundredms_connection import (
     Checks,
@@ -18,7 +18,7 @@ from gateway.domain.hundredms_connection import (
     secret_hash,
 )
 from gateway.domain.hundredms_networks import read_networks
-from gateway.domain.refusals import NotFound, Unacceptable
+from gateway.domain.refusals import Conflict, NotFound, Unacceptable
 from gateway.domain.stream_options import StreamOptions
 from gateway.workflow.accounts import Entropy
 from gateway.workflow.authentication import Caller
@@ -26,6 +26,15 @@ from gateway.workflow.hundredms import connection_context
 from shared.clock import Clock
 from shared.ids import ConnectionId, OrganizationId, random_id
 from shared.keyring import Keyring
+
+# Lists show all of them, and all that share a secret are read for a webhook on the bare address.
+MAX_CONNECTIONS = 100
+
+
+class TooManyConnections(Conflict):
+    """The organization has as many connections as it may have."""
+
+    code: ClassVar[str] = "too_many_connections"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +154,7 @@ class HundredmsConnections:
         self._entropy = entropy
 
     async def connect(self, caller: Caller, request: ConnectionRequest) -> CreatedConnection:
-        """A connection with given or generated secrets. Raises Unacceptable."""
+        """A connection with given or generated secrets. Raises Unacceptable, TooManyConnections."""
         networks = read_networks(request.networks)
         check_connection_options(request.options)
         check_secret_header(request.secret_header)
@@ -166,6 +175,10 @@ class HundredmsConnections:
             networks=networks,
         )
         async with self._open(caller.organization_id) as tables:
+            if len(await tables.connections()) >= MAX_CONNECTIONS:
+                raise TooManyConnections(
+                    f"An organization may have {MAX_CONNECTIONS} connections: delete one"
+                )
             await tables.add_connection(connection)
         return CreatedConnection(_view(connection), secret, hmac_secret)
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from gateway.domain.hundredms_signature import signature_of
+from gateway.workflow.hundredms_connections import MAX_CONNECTIONS
 from shared.http_server import HttpServer
 from tests.integration.gateway.api_client import Customer, GatewayApp
 
@@ -90,6 +91,26 @@ async def test_a_key_of_the_time_before_the_reading_scope_still_reads(gateway_ap
     writer = await keyed(gateway_app, owner, "connections:write")
 
     assert 200 == (await call(gateway_app, writer, "GET", f"/{made['id']}")).status_code
+
+
+async def test_an_organization_has_so_many_connections_and_no_more(gateway_app: GatewayApp) -> None:
+    owner, other = await gateway_app.register("owner"), await gateway_app.register("other")
+    made = await gateway_app.connect(owner)
+    await gateway_app.rows(
+        "INSERT INTO hundredms_connections (connection_id, organization_id, name, secret_hashes) "
+        "SELECT 'con_' || n, :organization, 'one of many', '{}' FROM generate_series(2, :most) AS n RETURNING 1",
+        owner,
+        organization=owner.organization_id,
+        most=MAX_CONNECTIONS,
+    )
+
+    refused = await call(gateway_app, owner, "POST", "", {"name": "one more"})
+    await gateway_app.connect(other)
+    await call(gateway_app, owner, "DELETE", f"/{made['id']}")
+    again = await call(gateway_app, owner, "POST", "", {"name": "one more"})
+
+    assert [409, 200] == [refused.status_code, again.status_code]
+    assert "urn:tldr:problem:too_many_connections" == refused.json()["type"]
 
 
 async def test_the_stored_row_gives_no_secret_away(gateway_app: GatewayApp) -> None:
