@@ -91,6 +91,21 @@ def test_a_service_is_told_only_settings_that_it_has(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
+def test_a_service_can_be_told_where_traces_and_error_reports_go(name: str) -> None:
+    asked = ("OTEL_", "LOGFIRE_", "SENTRY_", "TRACE_")
+    known = {field.upper() for field in settings_of(name).model_fields}
+    assert {each for each in known if each.startswith(asked)} <= service(name)["environment"].keys()
+    outside = cluster("compose.telemetry.yaml")["services"].get(name, {}).get("networks", [])
+    assert "edge" in (*service(name)["networks"], *outside)
+
+
+def test_the_analyzer_can_be_told_how_gemini_is_asked() -> None:
+    known = {field.upper() for field in settings_of("analyzer").model_fields}
+    asked = {each for each in known if each.startswith("GEMINI_")} - {"GEMINI_PRICES"}  # which is a file
+    assert asked <= service("analyzer")["environment"].keys()
+
+
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_service_has_all_settings_that_it_must_have(name: str) -> None:
     required = {field.upper() for field, info in settings_of(name).model_fields.items() if info.is_required()}
     assert required <= service(name)["environment"].keys() | MAKERS.keys()
