@@ -68,7 +68,7 @@ async def test_a_recording_waits_for_the_store(spool: FolderSpool) -> None:
     keeping = asyncio.create_task(
         archive.keep(replace(LIVE, lane=Lane.VOD), epoch=0, sequence=7, fetched=replace(FETCHED, init=None))
     )
-    while not silent.asked:
+    while not (silent.asked or keeping.done()):
         await asyncio.sleep(0)
     silent.released.set()
     assert () == (await keeping).waiting
