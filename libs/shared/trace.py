@@ -4,6 +4,7 @@ Context travels as a `traceparent` text in AMQP headers, inbox and outbox rows, 
 Where spans go, if anywhere, is decided in `telemetry.py`.
 """
 
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -22,7 +23,6 @@ HEADER = "traceparent"
 CHAPTER_SPANS: Final = 200
 _PROPAGATOR = TraceContextTextMapPropagator()
 _TRACER = trace.get_tracer("tldr")
-_LOW_64_BITS: Final = (1 << 64) - 1
 
 Value = str | int | float | bool | None
 
@@ -48,16 +48,17 @@ class HeadSampler(Sampler):
     ) -> SamplingResult:
         parent = trace.get_current_span(parent_context).get_span_context()
         origins = [parent] if parent.is_valid else [link.context for link in links or ()]
-        sampled = self._samples(trace_id, [] if kind is SpanKind.SERVER else origins)
+        sampled = self._samples([] if kind is SpanKind.SERVER else origins)
         decision = Decision.RECORD_AND_SAMPLE if sampled else Decision.DROP
         return SamplingResult(decision, attributes, parent.trace_state)
 
-    def _samples(self, trace_id: int, origins: Sequence[SpanContext]) -> bool:
+    def _samples(self, origins: Sequence[SpanContext]) -> bool:
+        """Chance decides and not the trace's id, which a caller may have chosen."""
         if self.ratio <= 0:
             return False
         if origins:
             return any(each.trace_flags.sampled for each in origins)
-        return trace_id & _LOW_64_BITS < self.ratio * (_LOW_64_BITS + 1)
+        return random.random() < self.ratio  # noqa: S311
 
     def get_description(self) -> str:
         return f"HeadSampler({self.ratio})"

@@ -61,6 +61,15 @@ def test_a_caller_from_outside_does_not_decide(ratio: float, expected: int) -> N
         assert expected == len(exporter.get_finished_spans())
 
 
+@pytest.mark.parametrize("trace_id", ["1" + "0" * 31, "f" * 32], ids=["lowest", "highest"])
+def test_an_id_that_a_caller_chose_is_recorded_as_often_as_any_other(trace_id: str) -> None:
+    with recorded(ratio=0.5) as exporter:
+        for _ in range(400):
+            with trace.span("request", parent=f"00-{trace_id}-00f067aa0ba902b7-01", kind=SpanKind.SERVER):
+                pass
+        assert 120 < len(exporter.get_finished_spans()) < 280
+
+
 def test_without_a_collector_spans_have_ids_and_are_not_recorded() -> None:
     trace.configure()
     with trace.span("there", parent=f"{ELSEWHERE}-01"):
