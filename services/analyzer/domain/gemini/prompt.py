@@ -78,7 +78,7 @@ def task(span: ClipSpan, *, moments_max: int) -> str:
 
 
 def repair_task(faults: tuple[str, ...]) -> str:
-    """Asked once when nothing of an answer could be used. The faults are our own words."""
+    """Asked once when nothing of an answer could be used. The faults are our words, but for made-up dimensions."""
     told = "; ".join(faults)[:500]
     return f"Your last answer could not be used: {told}. Answer again, shorter, exactly in the schema."
 
