@@ -249,7 +249,8 @@ class SegmentAnalyzed(StreamEvent):
     output_tokens: int = 0
     cost_microusd: int = 0
     cost_known: bool = Field(
-        default=True, description="False where a price is unknown: the cost is then only what could be priced."
+        default=True,
+        description="False where a price is unknown: the cost is then only what could be priced.",
     )
     thoughts_tokens: int = Field(default=0, description="A part of `output_tokens`.")
     input_tokens_by_modality: dict[str, int] = Field(
