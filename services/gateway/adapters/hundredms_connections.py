@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, case, cast, func, insert, literal, select, update
+from sqlalchemy import Executable, Row, case, cast, func, insert, literal, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, array
 from sqlalchemy.types import Text
 
@@ -65,9 +65,10 @@ class ConnectionRows(Tables):
         return tuple(_view(row) for row in await self._execute(statement))
 
     async def connection(self, connection_id: ConnectionId) -> ConnectionView | None:
-        statement = select(*_SHOWN).where(*_alive(connection_id)).with_for_update()
-        row = (await self._execute(statement)).first()
-        return _view(row) if row else None
+        return await self._one(select(*_SHOWN).where(*_alive(connection_id)))
+
+    async def hold_connection(self, connection_id: ConnectionId) -> ConnectionView | None:
+        return await self._one(select(*_SHOWN).where(*_alive(connection_id)).with_for_update())
 
     async def change_connection(
         self, connection_id: ConnectionId, change: ConnectionChange, *, at: datetime
@@ -112,6 +113,9 @@ class ConnectionRows(Tables):
             .values(**values, updated_at=at)
             .returning(*_SHOWN)
         )
+        return await self._one(statement)
+
+    async def _one(self, statement: Executable) -> ConnectionView | None:
         row = (await self._execute(statement)).first()
         return _view(row) if row else None
 

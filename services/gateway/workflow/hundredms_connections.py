@@ -94,8 +94,9 @@ class ConnectionTables(Protocol):
 
     async def add_connection(self, connection: NewConnection) -> None: ...
     async def connections(self) -> tuple[ConnectionView, ...]: ...
-    async def connection(self, connection_id: ConnectionId) -> ConnectionView | None:
-        """Held against other changes until the transaction ends."""
+    async def connection(self, connection_id: ConnectionId) -> ConnectionView | None: ...
+    async def hold_connection(self, connection_id: ConnectionId) -> ConnectionView | None:
+        """As `connection`, held against other changes until the transaction ends."""
         ...
 
     async def change_connection(
@@ -196,7 +197,7 @@ class HundredmsConnections:
     ) -> ConnectionView:
         """Raises NotFound, and Unacceptable for checks that cannot be made."""
         async with self._open(caller.organization_id) as tables:
-            change = _changed(_found(await tables.connection(connection_id)), patch)
+            change = _changed(_found(await tables.hold_connection(connection_id)), patch)
             view = _found(await tables.change_connection(connection_id, change, at=self._clock()))
         self._on_change(connection_id)
         return view

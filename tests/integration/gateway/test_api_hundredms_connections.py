@@ -1,5 +1,6 @@
 """100ms connections over HTTP: made, seen, changed, rotated, deleted, and what their checks let in."""
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,7 @@ from sqlalchemy import text
 from gateway.domain.hundredms_signature import signature_of
 from gateway.workflow.hundredms_connections import MAX_CONNECTIONS
 from shared.http_server import HttpServer
+from shared.ids import OrganizationId
 from tests.integration.gateway.api_client import Customer, GatewayApp
 
 PATH = "/v1/connections/100ms"
@@ -91,6 +93,18 @@ async def test_a_key_of_the_time_before_the_reading_scope_still_reads(gateway_ap
     writer = await keyed(gateway_app, owner, "connections:write")
 
     assert 200 == (await call(gateway_app, writer, "GET", f"/{made['id']}")).status_code
+
+
+async def test_reading_a_connection_waits_for_nobody_who_changes_it(gateway_app: GatewayApp) -> None:
+    owner = await gateway_app.register()
+    made = await gateway_app.connect(owner)
+
+    async with gateway_app.database.transaction(OrganizationId(owner.organization_id)) as session:
+        await (await session.connection()).execute(text("SELECT 1 FROM hundredms_connections FOR UPDATE"))
+        async with asyncio.timeout(4):  # a lock would be waited for longer
+            seen = await call(gateway_app, owner, "GET", f"/{made['id']}")
+
+    assert 200 == seen.status_code
 
 
 async def test_an_organization_has_so_many_connections_and_no_more(gateway_app: GatewayApp) -> None:
