@@ -147,10 +147,14 @@ def check_key(key: str) -> str:
 
 
 def check_folder(prefix: str) -> str:
-    """The prefix itself, if it is a key and a slash: all that may be deleted at once. Raises KeyInvalid."""
+    """The prefix itself, if all below it may be deleted at once. Raises KeyInvalid.
+
+    It ends with a slash, and names at least an organization: a root like `archive/` belongs to all of them.
+    """
     if not prefix.endswith("/"):
         raise KeyInvalid(f"{prefix[:100]!r} is not a prefix that ends with /")
-    check_key(prefix[:-1])
+    if "/" not in check_key(prefix[:-1]):
+        raise KeyInvalid(f"{prefix[:100]!r} holds the objects of all organizations")
     return prefix
 
 

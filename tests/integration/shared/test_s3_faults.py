@@ -383,12 +383,12 @@ async def test_only_a_few_parts_are_under_way_at_once(hurt: S3ObjectStore, front
 async def test_objects_that_a_batch_could_not_delete_are_told(
     store: PatientObjectStore, front: Front
 ) -> None:
-    await store.put("a/1", b"")
+    await store.put("a/b/1", b"")
     front.next("delete many", s3_front.says(NOT_DELETED))
     with pytest.raises(StoreRefused, match="AccessDenied"):
-        await store.delete_prefix("a/")
+        await store.delete_prefix("a/b/")
     front.next("delete many", s3_front.says(NOT_DELETED.replace("AccessDenied", "InternalError")))
-    assert 1 == await store.delete_prefix("a/")
+    assert 1 == await store.delete_prefix("a/b/")
 
 
 async def test_servers_that_ask_for_a_digest_of_a_batch_get_the_one_that_all_know(
