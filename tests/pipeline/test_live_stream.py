@@ -119,7 +119,7 @@ def _codecs(path: Path) -> set[str]:
 
 async def test_stop_ends_the_stream_with_what_was_found(installation: Installation, film: Path) -> None:
     async with (
-        HlsOrigin(film, speed=8, endlist=False, initial_segments=1) as origin,
+        HlsOrigin(film, speed=8, duration_s=60, endlist=False, initial_segments=1) as origin,
         product(installation, reachable=(origin.url,)) as made,
         customer_of(made) as customer,
     ):

@@ -22,7 +22,7 @@ from shared.keyring import Keyring, generate_key
 from tests.builders import NOW, ORGANIZATION, STREAM
 from tests.conftest import REPOSITORY, Installation
 
-pytestmark = pytest.mark.needs_ffmpeg
+pytestmark = [pytest.mark.faults, pytest.mark.needs_ffmpeg]
 
 KEY = generate_key()
 ENDED = queue_name("gateway", StreamEnded.name, Lane.LIVE)

@@ -14,7 +14,7 @@ from localcluster.children import live_pids, scratch_folder
 from localcluster.rabbitmq import RabbitCommandError, RabbitServer
 from tests.integration.localcluster.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("localcluster-rabbitmq")
+pytestmark = [pytest.mark.faults, pytest.mark.xdist_group("localcluster-rabbitmq")]
 
 PARENT = """
 import sys, time

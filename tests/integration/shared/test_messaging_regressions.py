@@ -409,6 +409,7 @@ async def test_a_replay_may_take_longer_than_a_statement(installation: Installat
         assert 20_000 == await outbox.schedule_replay(connection)
 
 
+@pytest.mark.faults
 async def test_a_broken_connection_makes_the_relay_look_for_the_marker_again(
     installation: Installation,
 ) -> None:
@@ -539,6 +540,7 @@ async def test_jobs_of_sweeper_and_consumer_share_one_grace_and_none_is_begun_ag
     assert took_s < 3.5
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("fault", ["cut", "blocked"])
 async def test_a_service_ends_in_time_and_gives_its_jobs_back_while_the_broker_is_away(
     installation: Installation, fault: str, monkeypatch: pytest.MonkeyPatch
