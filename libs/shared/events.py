@@ -57,7 +57,7 @@ class StreamEvent(Event):
 class Source(Part):
     """Where the media comes from. Address and headers may hold secrets, so they travel as ciphertext."""
 
-    kind: Literal["hls", "file", "rtmp", "rtsp", "srt", "twitch", "youtube"] = "hls"
+    kind: Literal["hls", "file", "rtmp", "rtsp", "srt", "twitch", "youtube", "upload"] = "hls"
     sealed_url: str
     sealed_headers: str | None = None
     display_url: str = Field(description="The address without user, query and fragment, for people.")
@@ -91,6 +91,12 @@ class StreamOnline(StreamEvent):
     source: Source
     profile_key: str
     external_id: str | None = None
+    platform: str = Field(default="custom", description="Kind of source, as the public API names it.")
+    channel_name: Words = Field(default="", description="The channel on its platform, where there is one.")
+    game_name: Words = Field(default="Unknown", description="What is played, as the platform tells it.")
+    started_at: AwareDatetime | None = Field(
+        default=None, description="When the source says that the stream began."
+    )
 
 
 class StreamOffline(StreamEvent):
@@ -100,6 +106,7 @@ class StreamOffline(StreamEvent):
 
     run: int = 0
     reason: Words
+    platform: str = Field(default="custom", description="Kind of source, as the public API names it.")
 
 
 class SignalReceived(StreamEvent):
@@ -113,6 +120,14 @@ class SignalReceived(StreamEvent):
     duration_us: int = 0
     weight: Score = 0.5
     text: Words = Field(default="", max_length=2000)
+    run: int = 0
+    origin: Literal["api", "playlist", "captions", "recording"] = Field(
+        default="api", description="Who brought it: the customer, the stream itself, or its recording."
+    )
+    external_id: Words = Field(
+        default="", max_length=200, description="What the origin calls it, where it has an id."
+    )
+    author: Words = Field(default="", max_length=200, description="Who wrote it, as a pseudonym.")
 
 
 class StreamFlowing(StreamEvent):
@@ -161,6 +176,34 @@ class SegmentMissed(StreamEvent):
     cause: Words
 
 
+class SegmentAnnotated(StreamEvent):
+    """A stretch that is archived and stands in no analysis window: an advertisement, or a slate."""
+
+    name: ClassVar[str] = "segment.annotated"
+
+    run: int
+    index: int
+    kind: Literal["ad", "slate"]
+    from_us: MediaTime
+    to_us: MediaTime
+    detail: Words = ""
+
+
+class SegmentRepaired(StreamEvent):
+    """What became of a gap when a recording of the stream was there."""
+
+    name: ClassVar[str] = "segment.repaired"
+
+    run: int
+    gap_index: int
+    revision: int = 1
+    outcome: Literal["repaired", "partly", "failed"]
+    from_us: MediaTime
+    to_us: MediaTime
+    windows: tuple[WindowId, ...] = ()
+    reason: Words = ""
+
+
 class StreamStalled(StreamEvent):
     name: ClassVar[str] = "stream.stalled"
 
@@ -191,6 +234,9 @@ class StreamEnded(StreamEvent):
     media_duration_us: MediaTime
     offered_us: MediaTime = Field(description="Archived media and gaps together.")
     segments: int
+    excluded_us: MediaTime = Field(
+        default=0, description="Archived media that no window holds, as it is advertising or a slate."
+    )
 
 
 class CandidateScored(StreamEvent):
@@ -341,6 +387,9 @@ class SelectionClosed(StreamEvent):
     windows_skipped: int
     windows_failed: int
     failure_reason: Words = ""
+    revision: int = Field(
+        default=0, description="Counts the repairs of the selection from 0: keep the highest."
+    )
 
 
 class Rendition(Part):
@@ -412,6 +461,19 @@ class UsageRecorded(Event):
 
 
 # -- internal exchange -------------------------------------------------------------------------------
+
+
+class RecordingAvailable(StreamEvent):
+    """A recording of a stream can be fetched; what the live stream lacked may be in it."""
+
+    name: ClassVar[str] = "recording.available"
+
+    run: int = 0
+    recording_id: str
+    sealed_url: str
+    started_at: AwareDatetime
+    duration_us: Annotated[int, Field(gt=0)]
+    expires_at: AwareDatetime | None = None
 
 
 class EndpointChanged(Event):

@@ -40,6 +40,20 @@ def clip_thumbnail(
     return f"{clip_prefix(organization_id, stream_id)}{highlight_id}/r{revision}/thumbnail.jpg"
 
 
+def upload_prefix(organization_id: OrganizationId, upload_id: str) -> str:
+    return f"uploads/{organization_id}/{upload_id}/"
+
+
+def upload_part(organization_id: OrganizationId, upload_id: str, *, offset: int) -> str:
+    """Key of the part of an uploaded file that begins at byte `offset`."""
+    return f"{upload_prefix(organization_id, upload_id)}{offset:015d}.part"
+
+
+def upload_manifest(organization_id: OrganizationId, upload_id: str) -> str:
+    """Key of the JSON that names the parts of a whole upload; it appears when the last part is there."""
+    return f"{upload_prefix(organization_id, upload_id)}manifest.json"
+
+
 def profile(sha256: str) -> str:
     return f"profiles/{sha256}.json"
 

@@ -3,7 +3,7 @@
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -14,6 +14,7 @@ from ingest.adapters.leases import PostgresLeases
 from ingest.adapters.register import PostgresRegister
 from ingest.adapters.spool import FolderSpool
 from ingest.domain.policy import TrackerPolicy
+from ingest.domain.recorder import Followed, Progress
 from ingest.domain.windows import WindowPlan
 from ingest.loops import ClaimPolicy, FollowerFactory, Followers
 from ingest.settings import IngestSettings
@@ -21,6 +22,8 @@ from ingest.subscribers import register
 from ingest.workflow.archive import Archive
 from ingest.workflow.follower import FollowerPolicy
 from ingest.workflow.intake import Intake, Wake
+from ingest.workflow.ports import MediaSource, OpenSource, SourceAddress
+from ingest.workflow.source import HlsSource
 from shared.clock import utc_now
 from shared.closures import Closures
 from shared.database import DatabaseUnavailable
@@ -69,17 +72,27 @@ def _followers(
     factory = FollowerFactory(
         journal=PostgresJournal(base.database, base.outbox),
         archive=Archive(base.store, spool),
-        http=http,
+        openers=source_openers(settings, base, http),
         keyring=base.keyring,
         clock=utc_now,
         policy=follower_policy(settings),
-        target_height=settings.target_height,
     )
     policy = ClaimPolicy(capacity=settings.capacity, lease_s=settings.lease_s, renew_s=settings.renew_s)
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     return Followers(
         owner=owner, leases=PostgresLeases(base.database), open_follower=factory, wake=wake, policy=policy
     )
+
+
+def source_openers(
+    settings: IngestSettings, base: Foundation, http: SafeHttpClient
+) -> Mapping[str, OpenSource]:
+    """Who opens which kind of source."""
+
+    def hls(stream: Followed, address: SourceAddress, progress: Progress) -> MediaSource:
+        return HlsSource(http, address.url, headers=address.headers, target_height=settings.target_height)
+
+    return {"hls": hls}
 
 
 def follower_policy(settings: IngestSettings) -> FollowerPolicy:

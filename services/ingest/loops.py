@@ -15,8 +15,18 @@ from ingest.domain.recorder import Followed
 from ingest.workflow.archive import Archive
 from ingest.workflow.follower import Follower, FollowerPolicy
 from ingest.workflow.intake import Wake
-from ingest.workflow.ports import Http, Journal, Lease, LeaseLost, Leases
-from ingest.workflow.source import HlsSource
+from ingest.workflow.ports import (
+    Journal,
+    Lease,
+    LeaseLost,
+    Leases,
+    MediaSource,
+    Opened,
+    OpenSource,
+    SourceAddress,
+    SourceUnusable,
+)
+from ingest.workflow.source import NoSource
 from shared import metrics
 from shared.clock import Clock
 from shared.database import DatabaseUnavailable
@@ -66,26 +76,32 @@ class _Held:
 
 @dataclass(frozen=True, kw_only=True)
 class FollowerFactory:
-    """Opens a lease: reads where the last owner stopped, and where the media comes from."""
+    """Opens a lease: reads where the last owner stopped, and where the media comes from.
+
+    `openers` maps the kind of a source to what opens it.
+    """
 
     journal: Journal
     archive: Archive
-    http: Http
+    openers: Mapping[str, OpenSource]
     keyring: Keyring
     clock: Clock
     policy: FollowerPolicy
-    target_height: int
 
     async def __call__(self, lease: Lease) -> Follower | None:
         """None when the stream is over. Raises DatabaseUnavailable."""
         opened = await self.journal.open(lease)
         if opened is None:
             return None
-        url, headers, refusal = self._unseal(opened.stream)
+        refusal = ""
+        try:
+            source = self._open(opened)
+        except SourceUnusable as unusable:
+            source, refusal = NoSource(), str(unusable)
         follower = Follower(
             opened,
             lease,
-            source=HlsSource(self.http, url, headers=headers, target_height=self.target_height),
+            source=source,
             archive=self.archive,
             journal=self.journal,
             policy=self.policy,
@@ -95,19 +111,24 @@ class FollowerFactory:
             follower.refuse(refusal)
         return follower
 
-    def _unseal(self, stream: Followed) -> tuple[str, Mapping[str, str], str]:
-        """Address, headers, and why they cannot be had."""
+    def _open(self, opened: Opened) -> MediaSource:
+        """Raises SourceUnusable."""
+        kind = opened.stream.source.kind
+        opener = self.openers.get(kind)
+        if opener is None:
+            raise SourceUnusable(f"sources of the kind {kind} cannot be followed")
+        return opener(opened.stream, self._unseal(opened.stream), opened.progress)
+
+    def _unseal(self, stream: Followed) -> SourceAddress:
         context, source = f"stream:{stream.stream_id}", stream.source
-        if source.kind != "hls":
-            return "", {}, f"sources of the kind {source.kind} cannot be followed"
         try:
             url = self.keyring.decrypt(source.sealed_url, context=context)
             sealed = source.sealed_headers
             headers = json.loads(self.keyring.decrypt(sealed, context=context)) if sealed else {}
         except (SecretUnreadable, ValueError) as error:
             log.warning("source_unreadable", stream_id=stream.stream_id, reason=str(error))
-            return "", {}, UNREADABLE
-        return url, headers, ""
+            raise SourceUnusable(UNREADABLE) from error
+        return SourceAddress(url=url, headers=headers)
 
 
 class Followers:

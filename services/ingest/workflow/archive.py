@@ -11,8 +11,7 @@ import structlog
 
 from ingest.domain.media_body import EXTENSIONS
 from ingest.domain.recorder import Followed, StoredSegment
-from ingest.workflow.ports import Spool, SpoolFull
-from ingest.workflow.source import FetchedSegment
+from ingest.workflow.ports import FetchedSegment, Spool, SpoolFull
 from shared import keys
 from shared.events import Lane
 from shared.object_store import ObjectDiffers, ObjectStore, StoreUnavailable

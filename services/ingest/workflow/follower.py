@@ -36,8 +36,15 @@ from ingest.domain.recorder import Entry, Progress, Recorder
 from ingest.domain.tracker import Phase, PlaylistTracker
 from ingest.domain.windows import WindowPlan
 from ingest.workflow.archive import Archive, Kept, Waiting
-from ingest.workflow.ports import Journal, Lease, LeaseLost, Opened, SpoolFull
-from ingest.workflow.source import FetchFailed, HlsSource
+from ingest.workflow.ports import (
+    FetchFailed,
+    Journal,
+    Lease,
+    LeaseLost,
+    MediaSource,
+    Opened,
+    SpoolFull,
+)
 from shared import metrics, trace
 from shared.clock import Clock
 from shared.database import DatabaseUnavailable
@@ -80,7 +87,7 @@ class Follower:
         opened: Opened,
         lease: Lease,
         *,
-        source: HlsSource,
+        source: MediaSource,
         archive: Archive,
         journal: Journal,
         policy: FollowerPolicy,
@@ -151,6 +158,7 @@ class Follower:
                     group.create_task(self._commit_all())
                     await self._follow(group)
         finally:
+            await self._source.close()
             await self._archive.discard(self._waiting)
         if self._is_lost:
             raise LeaseLost(f"{self._stream.stream_id}: the lease with fence {self._lease.fence} is lost")

@@ -7,8 +7,11 @@ from typing import ClassVar, Protocol
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
+from ingest.domain.actions import FetchFailure
+from ingest.domain.media_body import MediaBody
+from ingest.domain.playlist import MediaPlaylist, Segment
 from ingest.domain.recorder import Entry, Followed, Progress, SegmentRow
-from shared.errors import RetryableError
+from shared.errors import PermanentError, RetryableError
 from shared.events import StreamOffline, StreamOnline
 from shared.http_client import Limits, Response
 from shared.ids import OrganizationId, StreamId
@@ -24,6 +27,22 @@ class SpoolFull(RetryableError):
     """The object store is away and the local folder has no room for another body."""
 
     code: ClassVar[str] = "spool_full"
+
+
+class FetchFailed(RetryableError):
+    """A request that brought nothing usable."""
+
+    code: ClassVar[str] = "fetch_failed"
+
+    def __init__(self, failure: FetchFailure) -> None:
+        super().__init__(failure.detail or failure.label)
+        self.failure = failure
+
+
+class SourceUnusable(PermanentError):
+    """A source that cannot even be opened; the message is a clause for the stream's owner."""
+
+    code: ClassVar[str] = "source_unusable"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +68,57 @@ class Opened:
     progress: Progress
     open_segments: tuple[SegmentRow, ...]
     traceparent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FetchedSegment:
+    """A whole segment in the clear; `init` precedes it for a decoder (fMP4), `sha256` is of the body."""
+
+    body: bytes
+    sha256: str
+    media: MediaBody
+    init: bytes | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceAddress:
+    """Where a stream's media comes from, in the clear; `headers` may hold credentials."""
+
+    url: str
+    headers: Mapping[str, str]
+
+
+class MediaSource(Protocol):
+    """What a follower reads: a live or finished media playlist, and whole segments.
+
+    What is no playlist by nature (a file, a push protocol) is made into one by its adapter.
+    """
+
+    async def playlist(self, *, from_sequence: int) -> MediaPlaylist:
+        """Raises FetchFailed."""
+        ...
+
+    async def segment(self, segment: Segment, *, epoch: int, left_s: float) -> FetchedSegment:
+        """Body, decrypted and examined. `left_s` is how long it can still be had. Raises FetchFailed."""
+        ...
+
+    def forget_variant(self) -> None:
+        """Ask the original address again at the next load."""
+        ...
+
+    def refuse_delta(self) -> None:
+        """Load without the query that asks for delta updates."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of processes, sockets and files; called once, at the end of the following."""
+        ...
+
+
+class OpenSource(Protocol):
+    """Makes the source of one kind. Nothing is fetched yet. Raises SourceUnusable."""
+
+    def __call__(self, stream: Followed, address: SourceAddress, progress: Progress) -> MediaSource: ...
 
 
 class Http(Protocol):

@@ -7,8 +7,7 @@ import asyncio
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -30,8 +29,8 @@ from ingest.domain.playlist import (
     choose_variant,
     parse_playlist,
 )
-from ingest.workflow.ports import Http
-from shared.errors import PermanentError, PipelineError, RetryableError
+from ingest.workflow.ports import FetchedSegment, FetchFailed, Http
+from shared.errors import PermanentError, PipelineError
 from shared.http_client import (
     KEY_LIMITS,
     SEGMENT_LIMITS,
@@ -53,24 +52,23 @@ INLINE_BYTES = 256 * 1024
 AES_BLOCK_BITS = 128
 
 
-class FetchFailed(RetryableError):
-    """A request that brought nothing usable."""
+class NoSource:
+    """Stands for a source that could not be opened: its run ends before anything is asked of it."""
 
-    code: ClassVar[str] = "fetch_failed"
+    async def playlist(self, *, from_sequence: int) -> MediaPlaylist:
+        raise FetchFailed(_failure(FailureKind.REFUSED, "the source could not be opened"))
 
-    def __init__(self, failure: FetchFailure) -> None:
-        super().__init__(failure.detail or failure.label)
-        self.failure = failure
+    async def segment(self, segment: Segment, *, epoch: int, left_s: float) -> FetchedSegment:
+        raise FetchFailed(_failure(FailureKind.REFUSED, "the source could not be opened"))
 
+    def forget_variant(self) -> None:
+        """There is none."""
 
-@dataclass(frozen=True, kw_only=True)
-class FetchedSegment:
-    """A whole segment in the clear; `init` precedes it for a decoder (fMP4), `sha256` is of the body."""
+    def refuse_delta(self) -> None:
+        """Nothing is loaded."""
 
-    body: bytes
-    sha256: str
-    media: MediaBody
-    init: bytes | None = None
+    async def close(self) -> None:
+        """Nothing is held."""
 
 
 class HlsSource:
@@ -92,6 +90,9 @@ class HlsSource:
     def refuse_delta(self) -> None:
         """Load without the query that asks for delta updates."""
         self._media_url = _without_hls_queries(self._media_url or self._url)
+
+    async def close(self) -> None:
+        """Nothing is held: connections belong to the client."""
 
     async def playlist(self, *, from_sequence: int) -> MediaPlaylist:
         """The media playlist, by way of the multivariant one where there is one. Raises FetchFailed."""

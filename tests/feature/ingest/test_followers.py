@@ -25,6 +25,7 @@ from tests.builders import ORGANIZATION, STREAM
 from tests.fakes.ingest.http import FakeHttp
 from tests.fakes.ingest.journal import FakeJournal
 from tests.fakes.ingest.leases import FakeLeases
+from tests.fakes.ingest.openers import hls_openers
 
 
 @dataclass
@@ -185,11 +186,10 @@ async def test_a_source_that_cannot_be_opened_ends_its_run_with_the_reason(
     factory = FollowerFactory(
         journal=journal,
         archive=Archive(store, FolderSpool(tmp_path, limit_bytes=0)),
-        http=FakeHttp(),
+        openers=hls_openers(FakeHttp()),
         keyring=KEYRING,
         clock=utc_now,
         policy=FollowerPolicy(),
-        target_height=720,
     )
     follower = await factory(Lease(stream_id=STREAM, organization_id=ORGANIZATION, run=0, fence=1))
     assert follower is not None

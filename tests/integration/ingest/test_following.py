@@ -53,6 +53,7 @@ from shared.object_store import FolderObjectStore
 from shared.outbox import Outbox
 from tests.builders import ORGANIZATION, STREAM
 from tests.conftest import Installation
+from tests.fakes.ingest.openers import hls_openers
 
 pytestmark = pytest.mark.needs_ffmpeg
 
@@ -126,11 +127,10 @@ class Bench:
         factory = FollowerFactory(
             journal=self.journal or PostgresJournal(self.database, self.outbox),
             archive=Archive(store, FolderSpool(spool_folder, limit_bytes=10**9)),
-            http=self.http,
+            openers=hls_openers(self.http),
             keyring=KEYRING,
             clock=utc_now,
             policy=policy,
-            target_height=720,
         )
         return Followers(
             owner=owner,

@@ -12,7 +12,7 @@ from ingest.adapters.spool import FolderSpool
 from ingest.domain.media_body import MediaBody
 from ingest.domain.recorder import Followed, Source
 from ingest.workflow.archive import Archive, Waiting
-from ingest.workflow.source import FetchedSegment
+from ingest.workflow.ports import FetchedSegment
 from shared.events import Lane
 from tests.builders import ORGANIZATION, STREAM
 from tests.object_stores import folder_store
