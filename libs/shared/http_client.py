@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import IO, Any, ClassVar, Self
+from typing import IO, Any, ClassVar, Literal, Self
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -273,6 +273,22 @@ class SafeHttpClient:
                 sha256=digest.hexdigest(),
             )
 
+    async def peek(
+        self,
+        url: str,
+        *,
+        limits: Limits,
+        headers: Mapping[str, str] | None = None,
+        method: Literal["HEAD", "GET"] = "GET",
+    ) -> Response:
+        """The headers and the beginning of the raw body: `max_bytes` of it are asked for, and more is cut.
+
+        Raises what `get` raises, but never TooLarge.
+        """
+        sent = _get_headers(headers, (0, limits.max_bytes - 1) if method == "GET" else None)
+        async with self._followed(url, limits=limits, headers=sent, method=method) as answer:
+            return await _read_at_most(answer, limits.max_bytes)
+
     async def post(self, url: str, *, body: bytes, headers: Mapping[str, str], limits: Limits) -> Response:
         """Send these exact bytes; never follows a redirect and never decodes the answer.
 
@@ -291,11 +307,11 @@ class SafeHttpClient:
 
     @contextlib.asynccontextmanager
     async def _followed(
-        self, url: str, *, limits: Limits, headers: Mapping[str, str]
+        self, url: str, *, limits: Limits, headers: Mapping[str, str], method: str = "GET"
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The first answer that is no redirect; its body must be read inside, under the same total time."""
         deadline = time.monotonic() + limits.total_s
-        answer = await self._follow(url, limits=limits, headers=headers, deadline=deadline)
+        answer = await self._follow(method, url, limits=limits, headers=headers, deadline=deadline)
         try:
             async with _total_time(deadline, url=url), _body_errors(url):
                 yield answer
@@ -303,11 +319,11 @@ class SafeHttpClient:
             _leave(answer)
 
     async def _follow(
-        self, url: str, *, limits: Limits, headers: Mapping[str, str], deadline: float
+        self, method: str, url: str, *, limits: Limits, headers: Mapping[str, str], deadline: float
     ) -> aiohttp.ClientResponse:
         for _ in range(limits.max_redirects + 1):
             answer = await self._request(
-                "GET", url, headers=headers, body=None, limits=limits, deadline=deadline
+                method, url, headers=headers, body=None, limits=limits, deadline=deadline
             )
             if answer.status not in _REDIRECTS:
                 return answer
