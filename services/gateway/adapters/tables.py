@@ -5,6 +5,7 @@ The migrations make them; a test compares the two. What is stored when is decide
 
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import BigInteger, DateTime, Index, MetaData, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
@@ -103,7 +104,14 @@ class IdempotencyKey(Base, table=True):
 
 class HundredmsConnection(Base, table=True):
     __tablename__ = "hundredms_connections"
-    __table_args__ = (Index("hundredms_connections_by_secret", "secret_hashes", postgresql_using="gin"),)
+    __table_args__ = (
+        Index("hundredms_connections_by_secret", "secret_hashes", postgresql_using="gin"),
+        Index(
+            "hundredms_connections_due",
+            "api_due_at",
+            postgresql_where=text("sealed_api_credentials IS NOT NULL"),
+        ),
+    )
 
     connection_id: str = Field(primary_key=True, sa_type=Text)
     organization_id: str = Field(sa_type=Text, foreign_key="organizations.organization_id")
@@ -125,6 +133,11 @@ class HundredmsConnection(Base, table=True):
     previous_hmac_secret_until: datetime | None = _maybe_at()
     networks: list[str] = Field(default_factory=list, sa_type=ARRAY(Text), sa_column_kwargs=_EMPTY_ARRAY)
     updated_at: datetime = _at(default=True)
+    sealed_api_credentials: str | None = Field(default=None, sa_type=Text)
+    api_due_at: datetime | None = _maybe_at()
+    api_failures: int = Field(default=0, sa_column_kwargs=_ZERO)
+    api_checked_at: datetime | None = _maybe_at()
+    api_error: str | None = Field(default=None, sa_type=Text)
 
 
 class HundredmsEvent(Base, table=True):
@@ -151,6 +164,59 @@ class HundredmsStop(Base, table=True):
     organization_id: str = Field(sa_type=Text)
     reason: str = Field(sa_type=Text)
     stopped_at: datetime = _at(default=True)
+    room_id: str | None = Field(default=None, sa_type=Text)
+    session_id: str | None = Field(default=None, sa_type=Text)
+    source_started_at: datetime | None = _maybe_at()
+    source_stopped_at: datetime | None = _maybe_at()
+
+
+class HundredmsStream(Base, table=True):
+    """What tells a live stream of 100ms from all others: webhooks and the API have different ids for it."""
+
+    __tablename__ = "hundredms_streams"
+    __table_args__ = (
+        UniqueConstraint("connection_id", "beam_id"),
+        UniqueConstraint("connection_id", "live_id"),
+        Index("hundredms_streams_of_room", "connection_id", "room_id"),
+    )
+
+    stream_id: str = Field(primary_key=True, sa_type=Text)
+    connection_id: str = Field(sa_type=Text)
+    organization_id: str = Field(sa_type=Text)
+    room_id: str = Field(sa_type=Text)
+    session_id: str = Field(sa_type=Text)
+    url_key: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+    beam_id: str | None = Field(default=None, sa_type=Text)
+    live_id: str | None = Field(default=None, sa_type=Text)
+    started_at: datetime | None = _maybe_at()
+    stopped_at: datetime | None = _maybe_at()
+    absences: int = Field(default=0, sa_column_kwargs=_ZERO)
+    created_at: datetime = _at(default=True)
+
+
+class HundredmsRecording(Base, table=True):
+    """A recording that is to be offered for repair, and its chat; `due_at` is schedule and lease in one."""
+
+    __tablename__ = "hundredms_recordings"
+    __table_args__ = (
+        Index("hundredms_recordings_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+        Index("hundredms_recordings_by_age", "received_at"),
+    )
+
+    connection_id: str = Field(primary_key=True, sa_type=Text)
+    recording_id: str = Field(primary_key=True, sa_type=Text)
+    organization_id: str = Field(sa_type=Text)
+    beam_id: str = Field(sa_type=Text)
+    sealed_details: str = Field(sa_type=Text)
+    received_at: datetime = _at(default=True)
+    due_at: datetime | None = Field(
+        default=None, nullable=True, sa_type=DateTime(timezone=True), sa_column_kwargs=_NOW
+    )
+    attempts: int = Field(default=0, sa_column_kwargs=_ZERO)
+    offered_at: datetime | None = _maybe_at()
+    chat_messages: int = Field(default=0, sa_column_kwargs=_ZERO)
+    chat_done_at: datetime | None = _maybe_at()
+    note: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
 # -- streams and what is projected from events -------------------------------------------------------
@@ -198,6 +264,9 @@ class Stream(Base, table=True):
     media_duration_us: int = _big(default=0, sa_column_kwargs=_ZERO)
     ended: dict[str, Any] | None = _json(default=None, nullable=True)
     selection: dict[str, Any] | None = _json(default=None, nullable=True)
+    source_started_at: datetime | None = _maybe_at()
+    source_end: str | None = Field(default=None, sa_type=Text)
+    source_failed: bool = Field(default=False, sa_column_kwargs=_FALSE)
 
 
 class Window(Base, table=True):
@@ -223,6 +292,7 @@ class Window(Base, table=True):
     output_tokens: int = _big(default=0, sa_column_kwargs=_ZERO)
     cost_microusd: int = _big(default=0, sa_column_kwargs=_ZERO)
     analyzed_at: datetime | None = _maybe_at()
+    stretches: list[Any] = _json(default_factory=list, sa_column_kwargs=_EMPTY_LIST)
 
 
 class Gap(Base, table=True):
@@ -251,6 +321,72 @@ class Stall(Base, table=True):
     cause: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
     stalled_at: datetime | None = _maybe_at()
     resumed_at: datetime | None = _maybe_at()
+
+
+class Annotation(Base, table=True):
+    """Archived media that stands in no window: an advertisement, or a slate."""
+
+    __tablename__ = "annotations"
+
+    stream_id: str = Field(primary_key=True, sa_type=Text)
+    run: int = Field(primary_key=True)
+    index: int = Field(primary_key=True)
+    organization_id: str = Field(sa_type=Text)
+    kind: str = Field(sa_type=Text)
+    from_us: int = _big()
+    to_us: int = _big()
+    detail: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+
+
+class Repair(Base, table=True):
+    """What became of a gap when a recording was there: the newest attempt."""
+
+    __tablename__ = "repairs"
+
+    stream_id: str = Field(primary_key=True, sa_type=Text)
+    run: int = Field(primary_key=True)
+    gap_index: int = Field(primary_key=True)
+    organization_id: str = Field(sa_type=Text)
+    revision: int
+    outcome: str = Field(sa_type=Text)
+    from_us: int = _big()
+    to_us: int = _big()
+    windows: list[str] = Field(default_factory=list, sa_type=ARRAY(Text), sa_column_kwargs=_EMPTY_ARRAY)
+    reason: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+    repaired_at: datetime = _at()
+
+
+class Signal(Base, table=True):
+    """`number` counts the signals of a stream from 1, as they came in: it is the cursor of the list."""
+
+    __tablename__ = "signals"
+    __table_args__ = (UniqueConstraint("event_id"),)
+
+    stream_id: str = Field(primary_key=True, sa_type=Text)
+    number: int = _big(primary_key=True)
+    event_id: UUID
+    organization_id: str = Field(sa_type=Text)
+    run: int
+    kind: str = Field(sa_type=Text)
+    at_us: int | None = _big(default=None, nullable=True)
+    wall_at: datetime | None = _maybe_at()
+    duration_us: int = _big()
+    weight: float
+    text: str = Field(sa_type=Text)
+    origin: str = Field(sa_type=Text)
+    external_id: str = Field(sa_type=Text)
+    author: str = Field(sa_type=Text)
+    occurred_at: datetime = _at()
+
+
+class SignalCount(Base, table=True):
+    """How many signals a stream has had, kept or not."""
+
+    __tablename__ = "signal_counts"
+
+    stream_id: str = Field(primary_key=True, sa_type=Text)
+    organization_id: str = Field(sa_type=Text)
+    seen: int = _big()
 
 
 class Candidate(Base, table=True):
@@ -427,10 +563,16 @@ idempotency_keys = _table("idempotency_keys")
 hundredms_connections = _table("hundredms_connections")
 hundredms_events = _table("hundredms_events")
 hundredms_stops = _table("hundredms_stops")
+hundredms_streams = _table("hundredms_streams")
+hundredms_recordings = _table("hundredms_recordings")
 streams = _table("streams")
 windows = _table("windows")
 gaps = _table("gaps")
 stalls = _table("stalls")
+annotations = _table("annotations")
+repairs = _table("repairs")
+signals = _table("signals")
+signal_counts = _table("signal_counts")
 candidates = _table("candidates")
 judgements = _table("judgements")
 highlights = _table("highlights")

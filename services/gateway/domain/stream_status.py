@@ -57,17 +57,19 @@ class Ended:
     media_duration_us: int = 0
     offered_us: int = 0
     segments: int = 0
+    excluded_us: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """What the selector said when it had judged every window of a run."""
+    """What the selector said when it had judged every window of a run; `revision` counts windows of repairs since."""
 
     final: tuple[tuple[HighlightId, int], ...]
     windows_analysed: int = 0
     windows_skipped: int = 0
     windows_failed: int = 0
     failure_reason: str = ""
+    revision: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,9 @@ class StreamRecord:
     media_duration_us: int = 0
     ended: Ended | None = None
     selection: Selection | None = None
+    source_started_at: datetime | None = None
+    source_end: str | None = None
+    source_failed: bool = False
 
     @property
     def has_media(self) -> bool:

@@ -31,6 +31,7 @@ class NewStream:
     deadline_at: datetime
     connection_id: ConnectionId | None = None
     external_id: str | None = None
+    source_started_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +79,7 @@ def stream_online(stream: NewStream, *, run: int = 0) -> StreamOnline:
         ),
         profile_key=stream.profile_key,
         external_id=stream.external_id,
+        started_at=stream.source_started_at,
     )
 
 

@@ -1,7 +1,7 @@
 """What every new stream goes through, whoever announced it: source, profile, row, endpoint, `stream.online`."""
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from json import dumps
 from typing import Any, Protocol
 
@@ -39,6 +39,7 @@ class StreamRequest:
     live: bool = True
     connection_id: ConnectionId | None = None
     external_id: str | None = None
+    source_started_at: datetime | None = None
 
 
 class IntakeTables(Protocol):
@@ -104,6 +105,7 @@ class Intake:
             deadline_at=now + self._start_deadline,
             connection_id=request.connection_id,
             external_id=request.external_id,
+            source_started_at=request.source_started_at,
         )
 
     async def write(self, tables: IntakeTables, stream: NewStream, *, options: StreamOptions) -> bool:
