@@ -45,6 +45,11 @@ replica_reads = _counter(
     "API reads where there is a read replica, by what it did; the primary did all but `answered`.",
     "outcome",
 )
+source_checks = _counter(
+    "tldr_source_checks_total", "Looks at sources when they are submitted.", "kind", "status"
+)
+uploads = _counter("tldr_uploads_total", "Uploads by what became of them.", "outcome")
+uploaded_bytes = _counter("tldr_uploaded_bytes_total", "Bytes of uploads that were stored.")
 hundredms_webhooks = _counter(
     "tldr_100ms_webhooks_total", "100ms webhooks by type and outcome.", "type", "outcome"
 )
@@ -52,11 +57,17 @@ hundredms_refused = _counter("tldr_100ms_refused_total", "100ms webhooks that we
 hundredms_kept = _counter(
     "tldr_100ms_kept_total", "100ms webhooks by what became of them in and after an outage.", "outcome"
 )
+signals = _counter("tldr_signals_total", "Signals beside the picture, by whether they are kept.", "kind", "outcome")
+repairs = _counter("tldr_repairs_total", "Gaps that a recording was to fill, by outcome.", "outcome")
 streams_finished = _counter("tldr_streams_finished_total", "Streams by terminal status.", "status", "cause")
 
 ingest_segments = _counter("tldr_ingest_segments_total", "Media segments by outcome.", "outcome")
 ingest_lag_s = _histogram("tldr_ingest_lag_seconds", "From listed in the playlist to archived.", "lane")
 ingest_streams = _gauge("tldr_ingest_streams", "Streams that this replica holds a lease on.")
+ingest_followed = _gauge("tldr_ingest_followed", "Streams that this replica follows.", "lane")
+ingest_waiting = _gauge("tldr_ingest_waiting", "Streams that wait for a replica to follow them.", "lane")
+ingest_takeovers = _counter("tldr_ingest_takeovers_total", "Streams taken from replicas that were silent.")
+ingest_handovers = _counter("tldr_ingest_handovers_total", "Streams left to other replicas.", "reason")
 ingest_gaps = _counter("tldr_ingest_gaps_total", "Gaps by cause.", "cause")
 ingest_spooled = _gauge("tldr_ingest_spooled", "Segments on disk that wait for the database.")
 

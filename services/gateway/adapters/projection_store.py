@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, case, exists, func, literal, or_, select, text, true, update
+from sqlalchemy import Select, case, exists, false, func, literal, or_, select, text, true, update
 from sqlalchemy.dialects.postgresql import JSONB, aggregate_order_by
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.engine import Row
@@ -21,6 +21,7 @@ from gateway.domain.coverage import Span
 from gateway.domain.events_feed import HighlightState, announcement_ids
 from gateway.domain.public_views import ClipRecord, HighlightRecord
 from gateway.domain.stream_status import Ended, Selection, StreamRecord, StreamStatus
+from gateway.domain.timeline_stretch import stretches_of
 from gateway.workflow.projection import Movement
 from gateway.workflow.public_events import EndpointRecord, NewDelivery, NewPublicEvent
 from shared import events
@@ -29,7 +30,7 @@ from shared.ids import DeliveryId, EndpointId, HighlightId, OrganizationId, Stre
 
 COVERED = ("analysed", "skipped")
 RUNNING = ("pending", "processing")
-_SECRET = {"sealed_source_url", "sealed_headers", "connection_id", "external_id", "profile_key"}
+_SECRET = {"sealed_source_url", "sealed_headers", "connection_id", "profile_key"}
 STREAM_COLUMNS = tuple(column for column in t.streams.c if column.name not in _SECRET)
 HIGHLIGHT_COLUMNS = tuple(
     column
@@ -109,6 +110,7 @@ async def run_facts(session: AsyncSession, stream_ids: Iterable[StreamId]) -> di
 
 def _facts(row: Row[Any]) -> RunFacts:
     spans = zip(row.starts or (), row.ends or (), strict=True)
+    excluded = zip(row.excluded_from or (), row.excluded_to or (), strict=True)
     return RunFacts(
         windows_analysed=row.analysed,
         windows_skipped=row.skipped,
@@ -117,6 +119,11 @@ def _facts(row: Row[Any]) -> RunFacts:
         analysed=tuple(Span(start_us, end_us) for start_us, end_us in spans),
         gaps=row.gaps,
         gaps_us=int(row.gaps_us),
+        gaps_repaired=row.gaps_repaired,
+        repaired_us=int(row.repaired_us),
+        excluded=tuple(Span(start_us, end_us) for start_us, end_us in excluded),
+        repair_windows=row.repair_windows,
+        repair_windows_open=row.repair_windows_open,
         stalled=row.stalled,
         degraded=bool(row.degraded),
         highlights={HighlightId(name): revision for name, revision, _ in row.highlights or ()},
@@ -165,11 +172,54 @@ def _window_facts() -> LateralFromClause:
 
 
 def _gap_facts() -> LateralFromClause:
-    length_us = func.sum(t.gaps.c.to_us - t.gaps.c.from_us)
+    """Gaps that stay, as far as they stay, and what recordings brought back of the others."""
+    g, r = t.gaps.c, t.repairs.c
+    length_us = g.to_us - g.from_us
+    within_us = func.greatest(func.least(r.to_us, g.to_us) - func.greatest(r.from_us, g.from_us), 0)
+    filled_us = case((r.outcome == "repaired", length_us), (r.outcome == "partly", within_us), else_=0)
+    is_filled = func.coalesce(r.outcome == "repaired", false())
+    same_gap = (r.stream_id == g.stream_id) & (r.run == g.run) & (r.gap_index == g["index"])
     return (
-        select(func.count().label("gaps"), func.coalesce(length_us, 0).label("gaps_us"))
+        select(
+            func.count().filter(~is_filled).label("gaps"),
+            func.count().filter(is_filled).label("gaps_repaired"),
+            func.coalesce(func.sum(length_us - filled_us), 0).label("gaps_us"),
+            func.coalesce(func.sum(filled_us), 0).label("repaired_us"),
+        )
+        .select_from(t.gaps.outerjoin(t.repairs, same_gap))
         .where(*_of_this_run(t.gaps))
         .lateral("gap_facts")
+    )
+
+
+def _annotation_facts() -> LateralFromClause:
+    c = t.annotations.c
+    return (
+        select(
+            _array(c.from_us, c["index"], true()).label("excluded_from"),
+            _array(c.to_us, c["index"], true()).label("excluded_to"),
+        )
+        .where(*_of_this_run(t.annotations))
+        .lateral("annotation_facts")
+    )
+
+
+def _repair_facts() -> LateralFromClause:
+    """Windows of repairs, and those of them that have no verdict yet."""
+    named = (
+        select(t.repairs.c.stream_id, t.repairs.c.run, func.unnest(t.repairs.c.windows).label("window_id"))
+        .where(*_of_this_run(t.repairs), t.repairs.c.outcome != "failed")
+        .lateral("named")
+    )
+    w = t.windows.c
+    same = (w.window_id == named.c.window_id) & (w.stream_id == named.c.stream_id) & (w.run == named.c.run)
+    return (
+        select(
+            func.count().label("repair_windows"),
+            func.count().filter(w.verdict.is_(None)).label("repair_windows_open"),
+        )
+        .select_from(named.outerjoin(t.windows, same))
+        .lateral("repair_facts")
     )
 
 
@@ -186,6 +236,7 @@ def _rows(label: str, table: Any, columns: Sequence[str], order: Sequence[str]) 
 
 def _facts_statement() -> Select[Any]:
     windows, gaps = _window_facts(), _gap_facts()
+    annotations, repairs = _annotation_facts(), _repair_facts()
     keyed = ("highlight_id", "revision")
     highlights = _rows("highlights", t.highlights, (*keyed, "retracted"), keyed)
     clips = _rows("clips", t.clips, (*keyed, "status", "reason"), keyed)
@@ -195,12 +246,14 @@ def _facts_statement() -> Select[Any]:
         *_of_this_run(t.stalls), t.stalls.c.stalled_at.is_not(None), t.stalls.c.resumed_at.is_(None)
     )
     source: Any = t.streams
-    for part in (windows, gaps, highlights, clips, parked):
+    for part in (windows, gaps, annotations, repairs, highlights, clips, parked):
         source = source.join(part, true())
     return select(
         t.streams.c.stream_id,
         *windows.c,
         *gaps.c,
+        *annotations.c,
+        *repairs.c,
         highlights.c.highlights,
         clips.c.clips,
         parked.c.parked,
@@ -289,9 +342,14 @@ class ProjectionStore:
 
     async def put_window(self, event: events.SegmentReady) -> None:
         row = _window_row(event, window_id(event.stream_id, event.position))
-        new = upsert(t.windows).values(**row, ready_at=event.occurred_at)
+        stretches = [stretch.to_json() for stretch in stretches_of(event.segments)]
+        new = upsert(t.windows).values(**row, ready_at=event.occurred_at, stretches=stretches)
         ready_at = func.least(t.windows.c.ready_at, new.excluded.ready_at)
-        await self._run(_on_window(new, {**_window_place(new), "ready_at": ready_at}))
+        w = t.windows.c
+        # A verdict of the same revision may have come first, without media.
+        newest = (new.excluded.revision >= w.revision) | (w.stretches == literal([], JSONB))
+        media = _chosen(t.windows, new.excluded, ("stretches",), newest)
+        await self._run(_on_window(new, {**_window_place(new), **media, "ready_at": ready_at}))
 
     async def put_verdict(self, event: events.SegmentAnalyzed) -> None:
         verdict = {
@@ -323,6 +381,32 @@ class ProjectionStore:
         columns = ("at_us", "cause", moment) if moment == "stalled_at" else (moment,)
         changes = {name: new.excluded[name] for name in columns}
         await self._run(new.on_conflict_do_update(index_elements=["stream_id", "run", "index"], set_=changes))
+
+    async def put_annotation(self, event: events.SegmentAnnotated) -> None:
+        fields = {"stream_id", "run", "index", "organization_id", "kind", "from_us", "to_us", "detail"}
+        row = event.model_dump(include=fields)
+        await self._run(upsert(t.annotations).values(**row).on_conflict_do_nothing())
+
+    async def put_repair(self, event: events.SegmentRepaired) -> None:
+        """The newest attempt, but a failure never takes back what was repaired."""
+        fields = {"stream_id", "run", "gap_index", "organization_id", "revision", "outcome"}
+        row = event.model_dump(include=fields | {"from_us", "to_us", "reason"})
+        row |= {"windows": list(event.windows), "repaired_at": event.occurred_at}
+        new = upsert(t.repairs).values(**row)
+        kept = (new.excluded.outcome == "failed") & (t.repairs.c.outcome != "failed")
+        await self._run(
+            new.on_conflict_do_update(
+                index_elements=["stream_id", "run", "gap_index"],
+                set_={name: new.excluded[name] for name in row if name not in fields - {"revision", "outcome"}},
+                where=(new.excluded.revision > t.repairs.c.revision) & ~kept,
+            )
+        )
+
+    async def put_signal(self, event: events.SignalReceived, *, most: int) -> bool:
+        fields = {"stream_id", "event_id", "organization_id", "run", "kind", "at_us", "wall_at", "duration_us"}
+        fields |= {"weight", "text", "origin", "external_id", "author", "occurred_at"}
+        parameters = event.model_dump(include=fields) | {"most": most}
+        return (await self._run(_KEEP_SIGNAL, parameters)).first() is not None
 
     async def put_candidate(self, event: events.CandidateScored) -> None:
         row = event.model_dump(
@@ -471,6 +555,23 @@ _ANNOUNCED = text(
     "SELECT max((body::jsonb #>> '{data,revision}')::int) FROM public_events "
     "WHERE public_event_id = ANY(CAST(:ids AS text[]))"
 )
+# The row of the count is locked until the transaction ends, so numbers rise in the order of commits.
+_KEEP_SIGNAL = text(
+    """
+    WITH counted AS (
+        INSERT INTO signal_counts AS known (stream_id, organization_id, seen)
+        SELECT :stream_id, :organization_id, 1
+        WHERE NOT EXISTS (SELECT 1 FROM signals WHERE event_id = CAST(:event_id AS uuid))
+        ON CONFLICT (stream_id) DO UPDATE SET seen = known.seen + 1
+        RETURNING seen
+    )
+    INSERT INTO signals (stream_id, number, event_id, organization_id, run, kind, at_us, wall_at, duration_us,
+        weight, text, origin, external_id, author, occurred_at)
+    SELECT :stream_id, seen, CAST(:event_id AS uuid), :organization_id, :run, :kind, CAST(:at_us AS bigint),
+        CAST(:wall_at AS timestamptz), :duration_us, :weight, :text, :origin, :external_id, :author, :occurred_at
+    FROM counted WHERE seen <= :most ON CONFLICT DO NOTHING RETURNING number
+    """
+)
 _FINISH_DELIVERY = text(
     """
     UPDATE deliveries SET outcome = :outcome, attempts = :attempts, status = :status, error = :error,
@@ -494,8 +595,16 @@ def _moved(movement: Movement) -> dict[str, Any]:
     if movement.ended is not None:
         changes |= _at_the_end(movement.ended) | {"ended_at": movement.ended_at}
     if movement.selection is not None:
-        changes["selection"] = _stored_selection(movement.selection)
+        changes["selection"] = _newest_selection(movement.selection)
     return changes
+
+
+def _newest_selection(selection: Selection) -> ColumnElement[Any]:
+    """Repairs raise the revision, and relays give no order."""
+    stored = t.streams.c.selection
+    known = func.coalesce(stored["revision"].as_integer(), 0)
+    told = literal(_stored_selection(selection), JSONB)
+    return case((stored.is_(None), told), (known <= selection.revision, told), else_=stored)
 
 
 def _risen(column: ColumnElement[int], value: int) -> ColumnElement[int]:
@@ -512,6 +621,7 @@ def _at_the_end(ended: Ended) -> dict[str, Any]:
         "media_duration_us": ended.media_duration_us,
         "offered_us": ended.offered_us,
         "segments": ended.segments,
+        "excluded_us": ended.excluded_us,
     }
     return {
         "ended": stored,
@@ -527,6 +637,7 @@ def _stored_selection(selection: Selection) -> dict[str, Any]:
         "windows_skipped": selection.windows_skipped,
         "windows_failed": selection.windows_failed,
         "failure_reason": selection.failure_reason,
+        "revision": selection.revision,
     }
 
 

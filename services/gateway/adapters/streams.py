@@ -24,6 +24,8 @@ class StreamRows(Tables):
         values: dict[Any, Any] = {
             **asdict(stream),
             "lane": stream.lane.value,
+            "source_kind": stream.source_kind.value,
+            "source_check": stream.source_check.model_dump(mode="json"),
             "updated_at": stream.created_at,
         }
         statement = (
@@ -79,6 +81,7 @@ class StreamRows(Tables):
                 _STREAM.lane,
                 _STREAM.status,
                 _STREAM.stop_requested_at,
+                _STREAM.platform,
             )
             .where(*conditions)
             .with_for_update()

@@ -219,6 +219,45 @@ class HundredmsRecording(Base, table=True):
     note: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
 
 
+# -- uploads -----------------------------------------------------------------------------------------
+
+
+class Upload(Base, table=True):
+    """A file on its way in, or whole. `fence` counts its writers; `lease_until` bounds the one that writes now."""
+
+    __tablename__ = "uploads"
+    __table_args__ = (
+        Index("uploads_of_organization", "organization_id", "created_at"),
+        Index("uploads_by_expiry", "expires_at"),
+    )
+
+    upload_id: str = Field(primary_key=True, sa_type=Text)
+    organization_id: str = Field(sa_type=Text)
+    name: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+    content_type: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+    upload_metadata: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+    size_bytes: int = _big()
+    offset_bytes: int = _big(default=0, sa_column_kwargs=_ZERO)
+    fence: int = _big(default=0, sa_column_kwargs=_ZERO)
+    lease_until: datetime | None = _maybe_at()
+    created_at: datetime = _at(default=True)
+    updated_at: datetime = _at(default=True)
+    expires_at: datetime = _at()
+    completed_at: datetime | None = _maybe_at()
+    used_at: datetime | None = _maybe_at()
+    swept_at: datetime | None = _maybe_at()
+
+
+class UploadPart(Base, table=True):
+    __tablename__ = "upload_parts"
+
+    upload_id: str = Field(primary_key=True, sa_type=Text)
+    offset_bytes: int = _big(primary_key=True)
+    organization_id: str = Field(sa_type=Text)
+    size_bytes: int = _big()
+    sha256: str = Field(sa_type=Text)
+
+
 # -- streams and what is projected from events -------------------------------------------------------
 
 
@@ -264,6 +303,10 @@ class Stream(Base, table=True):
     media_duration_us: int = _big(default=0, sa_column_kwargs=_ZERO)
     ended: dict[str, Any] | None = _json(default=None, nullable=True)
     selection: dict[str, Any] | None = _json(default=None, nullable=True)
+    source_kind: str = Field(default="hls", sa_type=Text, sa_column_kwargs={"server_default": "hls"})
+    source_check: dict[str, Any] | None = _json(default=None, nullable=True)
+    channel_name: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
+    game_name: str = Field(default="", sa_type=Text, sa_column_kwargs={"server_default": ""})
     source_started_at: datetime | None = _maybe_at()
     source_end: str | None = Field(default=None, sa_type=Text)
     source_failed: bool = Field(default=False, sa_column_kwargs=_FALSE)
@@ -565,6 +608,8 @@ hundredms_events = _table("hundredms_events")
 hundredms_stops = _table("hundredms_stops")
 hundredms_streams = _table("hundredms_streams")
 hundredms_recordings = _table("hundredms_recordings")
+uploads = _table("uploads")
+upload_parts = _table("upload_parts")
 streams = _table("streams")
 windows = _table("windows")
 gaps = _table("gaps")

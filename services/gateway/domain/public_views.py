@@ -12,7 +12,8 @@ from typing import Any, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from gateway.domain.completion import MAX_ERROR, RunFacts, grave_parked
-from gateway.domain.coverage import coverage_pct, union_us
+from gateway.domain.coverage import coverage_pct, outside, union_us
+from gateway.domain.reachability import NOT_CHECKED, SourceCheck
 from gateway.domain.stream_status import StreamRecord, StreamStatus, is_terminal
 from shared.ids import HighlightId, StreamId
 
@@ -72,7 +73,9 @@ class PublicProgress(PublicPart):
     """How far the analysis of a stream is."""
 
     processed_duration: float = Field(description="Seconds of media that were analysed.")
-    offered_duration: float = Field(description="Seconds of media that the source has offered so far.")
+    offered_duration: float = Field(
+        description="Seconds of media that the source has offered so far, without advertisements and slates."
+    )
     coverage_pct: float | None = Field(
         description="Analysed of offered media in percent; null while nothing was offered."
     )
@@ -80,7 +83,9 @@ class PublicProgress(PublicPart):
     windows_failed: int = Field(description="Analysis windows that could not be judged.")
     windows_skipped: int = Field(description="Analysis windows passed over on purpose, with a reason.")
     highlights_found: int = Field(description="Confirmed highlights, without retracted ones.")
-    gaps: int = Field(description="Stretches of media that the source offered and that could not be had.")
+    gaps: int = Field(
+        description="Stretches of media that the source offered and that could not be had, also not later."
+    )
     stalled: bool = Field(description="Whether the source brings nothing new just now.")
     degraded: bool = Field(
         description="Whether any window was judged by less than its quality tier promises."
@@ -110,6 +115,23 @@ class PublicStream(PublicPart):
     duration: float = Field(description="Seconds of media on the stream's clock so far.")
     progress: PublicProgress
     error: str | None = Field(description="What went wrong and what can be done, in one or more sentences.")
+    source_end: str | None = Field(
+        default=None,
+        description="Why the stream ended, in its platform's words, where it told: `client request`, for instance.",
+    )
+    external_id: str | None = Field(default=None, description="The id that the stream has elsewhere.")
+    source_kind: str = Field(
+        default="hls",
+        description="How the media is read: `hls`, `file`, `rtmp`, `rtsp`, `srt`, `twitch`, `youtube` or `upload`.",
+    )
+    source_check: SourceCheck = Field(
+        default=NOT_CHECKED, description="What was found when the source was looked at, once, at submission."
+    )
+    channel_name: str = Field(default="", description="The channel on its platform, where there is one.")
+    game_name: str = Field(default="", description="What is played, as the platform told at submission.")
+    source_started_at: AwareDatetime | None = Field(
+        default=None, description="When the platform says that the stream began."
+    )
 
 
 class PublicHighlight(PublicPart):
@@ -167,12 +189,12 @@ def seconds(amount_us: int) -> float:
 
 
 def public_progress(stream: StreamRecord, facts: RunFacts) -> PublicProgress:
-    offered_us = stream.ended.offered_us if stream.ended else stream.offered_us
-    analysed_us = min(union_us(facts.analysed), offered_us)
+    offered_us = offered_of(stream, facts)
+    analysed = outside(facts.analysed, facts.excluded)
     return PublicProgress(
-        processed_duration=seconds(analysed_us),
+        processed_duration=seconds(min(union_us(analysed), offered_us)),
         offered_duration=seconds(offered_us),
-        coverage_pct=coverage_pct(facts.analysed, offered_us=offered_us),
+        coverage_pct=coverage_pct(analysed, offered_us=offered_us),
         windows_analyzed=facts.windows_analysed,
         windows_failed=_failed_windows(stream, facts),
         windows_skipped=facts.windows_skipped,
@@ -181,6 +203,13 @@ def public_progress(stream: StreamRecord, facts: RunFacts) -> PublicProgress:
         stalled=facts.stalled and stream.ended is None and not is_terminal(stream.status),
         degraded=facts.degraded,
     )
+
+
+def offered_of(stream: StreamRecord, facts: RunFacts) -> int:
+    """Microseconds of media that were to be analysed: what the source offered without advertising and slates."""
+    if stream.ended is not None:
+        return max(0, stream.ended.offered_us - stream.ended.excluded_us)
+    return max(0, stream.offered_us - union_us(facts.excluded))
 
 
 def _failed_windows(stream: StreamRecord, facts: RunFacts) -> int:
@@ -207,6 +236,13 @@ def public_stream(stream: StreamRecord, facts: RunFacts) -> PublicStream:
         duration=seconds(stream.ended.media_duration_us if stream.ended else stream.media_duration_us),
         progress=public_progress(stream, facts),
         error=stream.error if is_terminal(stream.status) else _trouble_so_far(facts),
+        source_end=stream.source_end,
+        external_id=stream.external_id,
+        source_kind=stream.source_kind,
+        source_check=SourceCheck.model_validate(stream.source_check) if stream.source_check else NOT_CHECKED,
+        channel_name=stream.channel_name,
+        game_name=stream.game_name,
+        source_started_at=stream.source_started_at,
     )
 
 

@@ -104,6 +104,11 @@ class StreamRecord:
     source_started_at: datetime | None = None
     source_end: str | None = None
     source_failed: bool = False
+    external_id: str | None = None
+    source_kind: str = "hls"
+    source_check: Mapping[str, Any] | None = None
+    channel_name: str = ""
+    game_name: str = ""
 
     @property
     def has_media(self) -> bool:

@@ -6,10 +6,13 @@ from typing import Any
 
 from gateway.domain.endpoint import MAX_ATTEMPTS
 from gateway.domain.events_feed import PublicEventType
+from gateway.domain.reachability import NOT_CHECKED, SourceCheck
+from gateway.domain.source import SourceKind
 from shared.events import EndpointChanged, Lane, Source, StreamOffline, StreamOnline
 from shared.ids import ConnectionId, EndpointId, OrganizationId, StreamId, event_id
 
 MAX_EXTERNAL_ID = 600
+UNKNOWN_GAME = "Unknown"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,10 @@ class NewStream:
     connection_id: ConnectionId | None = None
     external_id: str | None = None
     source_started_at: datetime | None = None
+    source_kind: SourceKind = SourceKind.HLS
+    source_check: SourceCheck = NOT_CHECKED
+    channel_name: str = ""
+    game_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +51,7 @@ class StreamPlace:
     lane: Lane
     status: str
     stop_requested_at: datetime | None
+    platform: str = "custom"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +81,16 @@ def stream_online(stream: NewStream, *, run: int = 0) -> StreamOnline:
         stream_id=stream.stream_id,
         run=run,
         source=Source(
+            kind=stream.source_kind.value,
             sealed_url=stream.sealed_source_url,
             sealed_headers=stream.sealed_headers,
             display_url=stream.display_url,
         ),
         profile_key=stream.profile_key,
         external_id=stream.external_id,
+        platform=stream.platform,
+        channel_name=stream.channel_name,
+        game_name=stream.game_name or UNKNOWN_GAME,
         started_at=stream.source_started_at,
     )
 
@@ -93,6 +105,7 @@ def stream_offline(place: StreamPlace, *, reason: str, at: datetime) -> StreamOf
         stream_id=place.stream_id,
         run=place.run,
         reason=reason,
+        platform=place.platform,
     )
 
 

@@ -9,7 +9,15 @@ import structlog
 
 from gateway.domain.endpoint import DEFAULT_TYPES, check_endpoint_url, sealing_context
 from gateway.domain.profile_resolution import resolve
-from gateway.domain.source import Platform, check_headers, display_form, read_source
+from gateway.domain.reachability import NOTHING_FOUND, Findings
+from gateway.domain.source import (
+    WHOLE_FILES,
+    Platform,
+    SourceAddress,
+    check_headers,
+    display_form,
+    read_source,
+)
 from gateway.domain.stream_options import StreamOptions
 from gateway.domain.submission import NewEndpoint, NewStream, endpoint_changed, stream_online
 from gateway.workflow.accounts import Entropy, signing_context
@@ -78,26 +86,36 @@ class Intake:
         self._start_deadline = timedelta(seconds=start_deadline_s)
         self._stored_profiles: set[str] = set()
 
-    async def prepare(self, request: StreamRequest, *, organization_id: OrganizationId) -> NewStream:
-        """The row to be written. The profile's object is stored when this returns. Raises Unacceptable."""
+    def admit(self, request: StreamRequest) -> SourceAddress:
+        """The request's source, when all that can be judged without asking anybody is right. Raises Unacceptable."""
         source = read_source(request.source_url, allowed=self._allowed)
-        headers = request.options.headers()
-        check_headers(headers)
+        check_headers(request.options.headers(), source=source)
         if request.options.webhook_url is not None:
             check_endpoint_url(
                 request.options.webhook_url, allowed=self._allowed, field="options.webhook_url"
             )
+        return source
+
+    async def prepare(
+        self, request: StreamRequest, *, organization_id: OrganizationId, findings: Findings = NOTHING_FOUND
+    ) -> NewStream:
+        """The row to be written. The profile's object is stored when this returns. Raises Unacceptable."""
+        source = self.admit(request)
+        headers = request.options.headers()
+        kind = findings.kind or source.kind
+        is_recording = source.is_recording or kind in WHOLE_FILES
+        channel = findings.channel
         stream_id = StreamId(random_id("str", self._entropy(6)))
         now = self._clock()
         return NewStream(
             stream_id=stream_id,
             organization_id=organization_id,
-            lane=Lane.LIVE if request.live else Lane.VOD,
+            lane=Lane.LIVE if request.live and not is_recording else Lane.VOD,
             platform=request.platform or source.platform,
             sealed_source_url=self._seal(source.url, stream_id),
             display_url=source.display_url,
             sealed_headers=self._seal(dumps(headers), stream_id) if headers else None,
-            title=request.title,
+            title=request.title if request.title is not None else (channel and channel.title) or None,
             options=request.options.effective(),
             metadata={**(request.options.metadata or {}), **request.metadata},
             profile_key=await self._store_profile(resolve(self._basis, options=request.options)),
@@ -105,7 +123,11 @@ class Intake:
             deadline_at=now + self._start_deadline,
             connection_id=request.connection_id,
             external_id=request.external_id,
-            source_started_at=request.source_started_at,
+            source_started_at=request.source_started_at or (channel.started_at if channel else None),
+            source_kind=kind,
+            source_check=findings.check,
+            channel_name=channel.name if channel else (source.page.channel if source.page else ""),
+            game_name=channel.game_name if channel else "",
         )
 
     async def write(self, tables: IntakeTables, stream: NewStream, *, options: StreamOptions) -> bool:

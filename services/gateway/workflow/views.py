@@ -26,7 +26,9 @@ class ViewTables(Protocol):
     """One transaction of one organization, which only reads."""
 
     async def stream_record(self, stream_id: StreamId) -> StreamRecord | None: ...
-    async def stream_page(self, page: PageRequest) -> Page[StreamRecord]:
+    async def stream_page(
+        self, page: PageRequest, *, external_id: str | None = None
+    ) -> Page[StreamRecord]:
         """Newest first."""
         ...
 
@@ -71,9 +73,13 @@ class Views:
 
         return await self._read(organization_id, look)
 
-    async def streams(self, organization_id: OrganizationId, page: PageRequest) -> Page[PublicStream]:
+    async def streams(
+        self, organization_id: OrganizationId, page: PageRequest, *, external_id: str | None = None
+    ) -> Page[PublicStream]:
+        """All of them, or those with this id elsewhere."""
+
         async def look(tables: ViewTables) -> tuple[Page[StreamRecord], Mapping[StreamId, RunFacts]]:
-            found = await tables.stream_page(page)
+            found = await tables.stream_page(page, external_id=external_id)
             return found, await tables.facts_of([record.stream_id for record in found.items])
 
         found, facts = await self._read(organization_id, look)
@@ -139,4 +145,10 @@ def _record(stream: NewStream) -> StreamRecord:
         created_at=stream.created_at,
         updated_at=stream.created_at,
         deadline_at=stream.deadline_at,
+        source_started_at=stream.source_started_at,
+        external_id=stream.external_id,
+        source_kind=stream.source_kind.value,
+        source_check=stream.source_check.model_dump(mode="json"),
+        channel_name=stream.channel_name,
+        game_name=stream.game_name,
     )
