@@ -5,18 +5,18 @@ What is JSON is an event: one that says nothing we know is recorded like all oth
 """
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from hashlib import sha256
 from json import loads
-from math import isfinite
 from typing import Any
 
+from gateway.domain.hundredms_recording import Recording, read_recording
+from gateway.domain.hundredms_sighting import Sighting, url_key
+from gateway.domain.hundredms_values import moment_of, read_moment, storable, text_of
 from gateway.domain.refusals import Malformed
 
-MAX_ID = 200
 MAX_REASON = 500
 MAX_URL = 4096
 UPLOAD_ERROR = "UPLOAD_ERROR"
@@ -32,6 +32,8 @@ class Action(StrEnum):
     RECORD = "record"
 
 
+_RECORDINGS = frozenset({"hls.recording.success", "hls.recording"})
+
 _ACTIONS = {
     "hls.started.success": Action.START,
     "hls.started": Action.START,
@@ -44,7 +46,10 @@ _ACTIONS = {
 
 @dataclass(frozen=True)
 class HundredmsEvent:
-    """One webhook. `beam_id` names the stream: 100ms' own, or what stands in for it."""
+    """One webhook. `beam_id` names the stream: 100ms' own, or what stands in for it.
+
+    `end` is why the stream ended, in 100ms' words; `failed` tells that it ended by a failure there.
+    """
 
     event_id: str
     account_id: str
@@ -55,6 +60,22 @@ class HundredmsEvent:
     session_id: str
     url: str | None
     reason: str
+    end: str = ""
+    failed: bool = False
+    started_at: datetime | None = None
+    stopped_at: datetime | None = None
+    recording: Recording | None = None
+
+    @property
+    def sighting(self) -> Sighting:
+        return Sighting(
+            room_id=self.room_id,
+            session_id=self.session_id,
+            url_key=url_key(self.url),
+            started_at=self.started_at,
+            stopped_at=self.stopped_at,
+            beam_id=self.beam_id or "",
+        )
 
 
 def parse_body(body: bytes) -> object:
@@ -75,21 +96,26 @@ def read_event(payload: object, *, raw: bytes) -> HundredmsEvent:
     data = _details(envelope)
     kind = _kind(envelope)
     return HundredmsEvent(
-        event_id=_text(envelope.get("id")) or f"sha256:{sha256(raw).hexdigest()}",
-        account_id=_text(envelope.get("account_id")),
+        event_id=text_of(envelope.get("id")) or f"sha256:{sha256(raw).hexdigest()}",
+        account_id=text_of(envelope.get("account_id")),
         type=kind,
         action=_action(kind, data),
         beam_id=_stream_key(data),
-        room_id=_text(data.get("room_id")),
-        session_id=_text(data.get("session_id")),
+        room_id=text_of(data.get("room_id")),
+        session_id=text_of(data.get("session_id")),
         url=_url(data.get("url")),
         reason=_reason(kind, data),
+        end=_end(data),
+        failed=_action(kind, data) is Action.FAIL or _end(data).startswith("failure"),
+        started_at=moment_of(data.get("started_at")),
+        stopped_at=moment_of(data.get("stopped_at")),
+        recording=read_recording(data) if kind in _RECORDINGS else None,
     )
 
 
 def _kind(envelope: Mapping[str, Any]) -> str:
     """The type in its documented spelling, which is in small letters."""
-    named = (_text(envelope.get(key)).lower() for key in _TYPE_KEYS)
+    named = (text_of(envelope.get(key)).lower() for key in _TYPE_KEYS)
     return next(filter(None, named), UNTYPED)
 
 
@@ -106,69 +132,39 @@ def _details(envelope: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _url(value: object) -> str | None:
     """An address that was cut off would be another one."""
-    text = _text(value, limit=MAX_URL + 1)
+    text = text_of(value, limit=MAX_URL + 1)
     return text if 0 < len(text) <= MAX_URL else None
 
 
 def _action(kind: str, data: Mapping[str, Any]) -> Action:
     action = _ACTIONS.get(kind, Action.RECORD)
-    if action is Action.FAIL and _text(data.get("error_type")) == UPLOAD_ERROR:
+    if action is Action.FAIL and text_of(data.get("error_type")) == UPLOAD_ERROR:
         return Action.RECORD  # a recording could not be uploaded: the live stream need not have died
     return action
 
 
 def _stream_key(data: Mapping[str, Any]) -> str | None:
     """100ms' beam id; shapes of 2022 had none, there room, session and start stand for it."""
-    beam_id = _text(data.get("beam_id"))
+    beam_id = text_of(data.get("beam_id"))
     if beam_id:
         return beam_id
-    room_id, session_id = _text(data.get("room_id")), _text(data.get("session_id"))
+    room_id, session_id = text_of(data.get("room_id")), text_of(data.get("session_id"))
     return "+".join((room_id, session_id, _instant(data.get("started_at")))) if room_id else None
 
 
 def _instant(value: object) -> str:
     """One spelling for a moment, so that start and stop agree: RFC 3339, or Unix time in seconds to nanoseconds."""
-    text = _text(value)
-    for read in (_unix_time, _written_time):
-        with suppress(ValueError, OverflowError):
-            return read(text).isoformat()
-    return text
+    moment = read_moment(value)
+    return moment.isoformat() if moment else text_of(value)
 
 
-def _unix_time(text: str) -> datetime:
-    """Raises ValueError for what is no moment of our age."""
-    number = float(text)
-    for unit in (1, 1_000, 1_000_000, 1_000_000_000):
-        if 1e8 < number / unit < 1e10:
-            return datetime.fromtimestamp(round(number / unit, 3), tz=UTC)
-    raise ValueError(f"{text} is no Unix time")
-
-
-def _written_time(text: str) -> datetime:
-    found = datetime.fromisoformat(text)
-    return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+def _end(data: Mapping[str, Any]) -> str:
+    """Why it ended, as 100ms tells it; an `hls.failure` has no `reason`, it names its error."""
+    named = [text_of(data.get(name), limit=MAX_REASON) for name in ("error_type", "error_message")]
+    failure = ": ".join(part for part in named if part)
+    return f"failure: {failure}"[:MAX_REASON] if failure else text_of(data.get("reason"), limit=MAX_REASON)
 
 
 def _reason(kind: str, data: Mapping[str, Any]) -> str:
-    named = [_text(data.get(name), limit=MAX_REASON) for name in ("error_type", "error_message", "reason")]
+    named = [text_of(data.get(name), limit=MAX_REASON) for name in ("error_type", "error_message", "reason")]
     return ": ".join(part for part in named if part)[:MAX_REASON] or kind
-
-
-def _text(value: object, *, limit: int = MAX_ID) -> str:
-    """The value as storable text: None and containers are nothing, numbers are what they look like."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return ""
-    return str(storable(str(value))).strip()[:limit]
-
-
-def storable(payload: object) -> object:
-    """The payload without what PostgreSQL's jsonb refuses: U+0000, lone surrogates, numbers without an end."""
-    if isinstance(payload, str):
-        return payload.replace("\x00", "").encode("utf-8", "replace").decode()
-    if isinstance(payload, Mapping):
-        return {str(storable(str(key))): storable(value) for key, value in payload.items()}
-    if isinstance(payload, list):
-        return [storable(item) for item in payload]
-    if isinstance(payload, float) and not isfinite(payload):
-        return str(payload)
-    return payload
