@@ -1,6 +1,9 @@
-"""A small HTTP server on a free port, on which origin and receiver stand; what they serve is theirs."""
+"""A small HTTP server on a free port, on which origins and receiver stand; what they serve is theirs."""
 
+import inspect
+import re
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
@@ -9,6 +12,8 @@ from aiohttp import web
 
 Clock = Callable[[], datetime]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+FaultOutcome = web.StreamResponse | Awaitable[web.StreamResponse | None] | None
+Fault = Callable[[web.Request], FaultOutcome]
 
 
 def utc_now() -> datetime:
@@ -59,3 +64,55 @@ class HttpServer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+
+@dataclass(frozen=True)
+class OriginRequest:
+    """One request as the origin answered it; `path` without the query, `fault` what was done to the answer."""
+
+    at: datetime
+    path: str
+    status: int
+    fault: str = ""
+
+
+class RecordingOrigin(HttpServer):
+    """Keeps every request in `requests` and lets `faults` answer in the origin's place.
+
+    `faults` maps a regular expression, searched in the path, to a callable that returns the response to
+    send instead, or None to let the origin answer (it may be a coroutine function, for delays).
+    """
+
+    def __init__(self, *, host: str, port: int, clock: Clock) -> None:
+        super().__init__(host=host, port=port)
+        self.requests: list[OriginRequest] = []
+        self.faults: dict[str, Fault] = {}
+        self._clock = clock
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Answer from `faults` or from the media, and record it."""
+        try:
+            response = await self._faulty(request)
+            if response is None:
+                response = await self.serve(request)
+        except web.HTTPException as refusal:
+            self._record(request, status=refusal.status)
+            raise
+        self._record(request, status=response.status)
+        return response
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Answer from the media; raises web.HTTPNotFound for what is not there (or no longer)."""
+        raise web.HTTPNotFound
+
+    async def _faulty(self, request: web.Request) -> web.StreamResponse | None:
+        for pattern, fault in tuple(self.faults.items()):
+            if re.search(pattern, request.path):
+                outcome = fault(request)
+                response = await outcome if inspect.isawaitable(outcome) else outcome
+                if response is not None:
+                    return response
+        return None
+
+    def _record(self, request: web.Request, *, status: int, fault: str = "") -> None:
+        self.requests.append(OriginRequest(at=self._clock(), path=request.path, status=status, fault=fault))

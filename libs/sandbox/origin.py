@@ -1,16 +1,13 @@
-"""HLS origins over HTTP: a live one made from a media file, and a VOD one over a folder.
+"""HLS origins over HTTP: a live one made from a media file, a VOD one over a folder, and the program that serves them.
 
+With a script (`sandbox.scenario`) the program serves `sandbox.faults_origin` in their place.
 What the live playlist shows is decided in `sandbox.live_window`; the cutting is in `sandbox.segmenter`.
 """
 
 import argparse
 import asyncio
-import inspect
-import re
 import tempfile
-from collections.abc import Awaitable, Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -18,12 +15,14 @@ from pathlib import Path
 from aiohttp import web
 
 from localcluster.children import scratch_folder
-from sandbox.http_server import Clock, HttpServer, utc_now
+from sandbox.faults_offer import write_offers
+from sandbox.faults_origin import FaultOrigin
+from sandbox.http_server import Clock, OriginRequest, RecordingOrigin, utc_now
 from sandbox.live_window import LiveWindow, Variant, master_playlist
-from sandbox.segmenter import Container, SegmentedMedia, segment_media
+from sandbox.scenario import ScriptError, read_script
+from sandbox.segmenter import Container, MediaToolError, SegmentedMedia, segment_media
 
-FaultOutcome = web.StreamResponse | Awaitable[web.StreamResponse | None] | None
-Fault = Callable[[web.Request], FaultOutcome]
+__all__ = ["HlsOrigin", "OriginRequest", "RecordingOrigin", "VodOrigin"]
 
 PLAYLIST_TYPE = "application/vnd.apple.mpegurl"
 CONTENT_TYPES = {
@@ -34,57 +33,6 @@ CONTENT_TYPES = {
     ".vtt": "text/vtt",
 }
 END_CHECK_S = 0.05
-
-
-@dataclass(frozen=True)
-class OriginRequest:
-    """One request as the origin answered it; `path` without the query."""
-
-    at: datetime
-    path: str
-    status: int
-
-
-class RecordingOrigin(HttpServer):
-    """Keeps every request in `requests` and lets `faults` answer in the origin's place.
-
-    `faults` maps a regular expression, searched in the path, to a callable that returns the response to
-    send instead, or None to let the origin answer (it may be a coroutine function, for delays).
-    """
-
-    def __init__(self, *, host: str, port: int, clock: Clock) -> None:
-        super().__init__(host=host, port=port)
-        self.requests: list[OriginRequest] = []
-        self.faults: dict[str, Fault] = {}
-        self._clock = clock
-
-    async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answer from `faults` or from the media, and record it."""
-        try:
-            response = await self._faulty(request)
-            if response is None:
-                response = await self.serve(request)
-        except web.HTTPException as refusal:
-            self._record(request, status=refusal.status)
-            raise
-        self._record(request, status=response.status)
-        return response
-
-    async def serve(self, request: web.Request) -> web.StreamResponse:
-        """Answer from the media; raises web.HTTPNotFound for what is not there (or no longer)."""
-        raise web.HTTPNotFound
-
-    async def _faulty(self, request: web.Request) -> web.StreamResponse | None:
-        for pattern, fault in tuple(self.faults.items()):
-            if re.search(pattern, request.path):
-                outcome = fault(request)
-                response = await outcome if inspect.isawaitable(outcome) else outcome
-                if response is not None:
-                    return response
-        return None
-
-    def _record(self, request: web.Request, *, status: int) -> None:
-        self.requests.append(OriginRequest(at=self._clock(), path=request.path, status=status))
 
 
 class HlsOrigin(RecordingOrigin):
@@ -306,6 +254,12 @@ def _file(path: Path) -> web.FileResponse:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandbox.origin", description="Serve a file as live HLS.")
     parser.add_argument("--media", type=Path, required=True, help="media file, or a VOD playlist (.m3u8)")
+    parser.add_argument(
+        "--script", type=Path, default=None, help="faults and options of the stream (docs/fault-origin.md)"
+    )
+    parser.add_argument(
+        "--offers", type=Path, default=None, help="with --script: write what is offered there"
+    )
     parser.add_argument("--speed", type=float, default=1.0, help="1 is real time")
     parser.add_argument("--window", type=int, default=5, help="segments in the playlist at real time")
     parser.add_argument("--fmp4", action="store_true", help="fragmented MP4 (CMAF) in place of MPEG-TS")
@@ -315,8 +269,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _from_arguments(options: argparse.Namespace) -> HlsOrigin | VodOrigin:
+def _from_arguments(options: argparse.Namespace) -> HlsOrigin | VodOrigin | FaultOrigin:
     where = {"host": options.host, "port": options.port}
+    if options.script is not None:
+        return FaultOrigin(options.media, script=read_script(options.script), **where)
     if options.media.suffix == ".m3u8":
         return VodOrigin(options.media.parent, playlist=options.media.name, **where)
     return HlsOrigin(
@@ -332,6 +288,8 @@ def _from_arguments(options: argparse.Namespace) -> HlsOrigin | VodOrigin:
 async def _serve(options: argparse.Namespace) -> None:
     async with _from_arguments(options) as origin:
         print(origin.url, flush=True)
+        if isinstance(origin, FaultOrigin):
+            await _run_script(origin, options.offers)
         if isinstance(origin, HlsOrigin):
             origin.go_live()
             await origin.ended.wait()
@@ -339,10 +297,21 @@ async def _serve(options: argparse.Namespace) -> None:
         await asyncio.Event().wait()
 
 
+async def _run_script(origin: FaultOrigin, offers: Path | None) -> None:
+    if offers is not None:
+        await asyncio.to_thread(write_offers, offers, origin.offers)
+    origin.go_live()
+    await asyncio.sleep(origin.timeline.end_s)
+    print("the stream has ended; Ctrl-C stops serving it", flush=True)
+
+
 def main() -> None:
     """Serve until Ctrl-C; the first line printed is the URL."""
     with suppress(KeyboardInterrupt):
-        asyncio.run(_serve(_arguments()))
+        try:
+            asyncio.run(_serve(_arguments()))
+        except (ScriptError, MediaToolError) as error:
+            raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -14,8 +14,14 @@ from typing import Any, Literal
 from sandbox.live_window import US_PER_S, LiveSegment
 
 Container = Literal["mpegts", "fmp4"]
+Tracks = Literal["both", "video", "audio"]
 INIT_NAME = "init.mp4"
 SUFFIXES: dict[Container, str] = {"mpegts": "ts", "fmp4": "m4s"}
+_MAPS: dict[Tracks, tuple[str, ...]] = {
+    "both": ("-map", "0:v:0", "-map", "0:a:0?"),
+    "video": ("-map", "0:v:0"),
+    "audio": ("-map", "0:a:0"),
+}
 CUT_MARGIN_S = 20  # read so much more, for FFmpeg drops frames at a cut that is no key frame
 
 
@@ -78,6 +84,7 @@ async def segment_media(
     segment_s: float = 2.0,
     duration_s: float | None = None,
     container: Container = "mpegts",
+    tracks: Tracks = "both",
 ) -> SegmentedMedia:
     """Cut `media` into the existing `folder`, aiming at `segment_s` per segment; the list lies in `segments.m3u8`.
 
@@ -87,9 +94,9 @@ async def segment_media(
     streams = await _probe(media)
     video = streams["video"]
     await run_media_tool(
-        *("ffmpeg", "-v", "error", "-y", "-i", str(media), "-map", "0:v:0", "-map", "0:a:0?"),
+        *("ffmpeg", "-v", "error", "-y", "-i", str(media), *_MAPS[tracks]),
         *(("-t", f"{duration_s + CUT_MARGIN_S}") if duration_s is not None else ()),
-        *_codec_options(streams, segment_s=segment_s),
+        *_codec_options(streams, segment_s=segment_s, tracks=tracks),
         *("-f", "hls", "-hls_time", f"{segment_s}", "-hls_playlist_type", "vod"),
         *("-hls_segment_type", container, "-hls_fmp4_init_filename", INIT_NAME),
         *(
@@ -134,9 +141,9 @@ async def _probe(media: Path) -> dict[str, Any]:
     return streams
 
 
-def _codec_options(streams: dict[str, Any], *, segment_s: float) -> tuple[str, ...]:
-    video: tuple[str, ...] = ("-c:v", "copy")
-    if streams["video"]["codec_name"] != "h264":
+def _codec_options(streams: dict[str, Any], *, segment_s: float, tracks: Tracks) -> tuple[str, ...]:
+    video: tuple[str, ...] = ("-c:v", "copy") if tracks != "audio" else ()
+    if video and streams["video"]["codec_name"] != "h264":
         key_frames = f"expr:gte(t,n_forced*{segment_s})"
         video = (
             "-c:v",
@@ -148,5 +155,7 @@ def _codec_options(streams: dict[str, Any], *, segment_s: float) -> tuple[str, .
             "-force_key_frames",
             key_frames,
         )
+    if tracks == "video":
+        return video
     audio_is_aac = streams.get("audio", {}).get("codec_name", "aac") == "aac"
     return (*video, "-c:a", "copy" if audio_is_aac else "aac")
