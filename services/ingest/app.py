@@ -1,5 +1,6 @@
 """Ingest's composition root."""
 
+import asyncio
 import os
 import secrets
 import socket
@@ -12,6 +13,8 @@ import structlog
 from ingest.adapters.journal import PostgresJournal
 from ingest.adapters.leases import PostgresLeases
 from ingest.adapters.register import PostgresRegister
+from ingest.adapters.repair_cutter import FileCutter
+from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
 from ingest.domain.policy import TrackerPolicy
 from ingest.domain.recorder import Followed, Progress
@@ -22,13 +25,16 @@ from ingest.subscribers import register
 from ingest.workflow.archive import Archive
 from ingest.workflow.follower import FollowerPolicy
 from ingest.workflow.intake import Intake, Wake
-from ingest.workflow.ports import MediaSource, OpenSource, SourceAddress
+from ingest.workflow.ports import Leases, MediaSource, OpenSource, SourceAddress
+from ingest.workflow.repair import RecordingIntake, RepairPolicy, Repairs
 from ingest.workflow.source import HlsSource
 from shared.clock import utc_now
 from shared.closures import Closures
-from shared.database import DatabaseUnavailable
+from shared.database import Database, DatabaseUnavailable
+from shared.events import Lane
 from shared.foundation import Foundation, foundation
 from shared.http_client import SafeHttpClient
+from shared.media_runner import MediaRunner, detect_sandbox
 from shared.runtime import Application
 from shared.scratch import scratch_folder
 
@@ -44,30 +50,42 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
     async with foundation("ingest", settings) as base, client as http:
         wake = Wake()
         spool = FolderSpool(scratch_folder(settings.spool_folder), limit_bytes=settings.spool_bytes)
-        followers = _followers(settings, base, http, spool, wake)
+        # A connection of its own: no crowd of commits and messages makes this process look dead.
+        leases = Database(settings.database_url.get_secret_value(), schema="ingest", pool_size=1)
+        followers = _followers(settings, base, http, spool, wake, leases=PostgresLeases(leases))
         intake = Intake(register=PostgresRegister(), closures=Closures(base.database), wake=wake)
-        register(base.consumer, intake)
+        wake_repairs = asyncio.Event()
+        register(base.consumer, intake, RecordingIntake(register=RecordingRows(), wake=wake_repairs))
+        repairs = await _repairs(settings, base, http, spool, wake_repairs)
         try:
             yield Application(
                 base,
                 ops_host=settings.ops_host,
                 ops_port=settings.ops_port,
-                loops=(followers.loop(),),
-                on_stop=partial(_stop, followers),
+                loops=(followers.loop(), repairs.loop()),
+                on_stop=partial(_stop, followers, repairs),
             )
         finally:
             spool.close()
+            await leases.close()
 
 
-async def _stop(followers: Followers) -> None:
+async def _stop(followers: Followers, repairs: Repairs) -> None:
     try:
+        await repairs.stop()
         await followers.stop()
     except DatabaseUnavailable as error:
         log.warning("leases_run_out_by_themselves", reason=str(error))
 
 
 def _followers(
-    settings: IngestSettings, base: Foundation, http: SafeHttpClient, spool: FolderSpool, wake: Wake
+    settings: IngestSettings,
+    base: Foundation,
+    http: SafeHttpClient,
+    spool: FolderSpool,
+    wake: Wake,
+    *,
+    leases: Leases,
 ) -> Followers:
     factory = FollowerFactory(
         journal=PostgresJournal(base.database, base.outbox),
@@ -76,11 +94,35 @@ def _followers(
         keyring=base.keyring,
         clock=utc_now,
         policy=follower_policy(settings),
+        gate=asyncio.Semaphore(settings.vod_fetches),
     )
-    policy = ClaimPolicy(capacity=settings.capacity, lease_s=settings.lease_s, renew_s=settings.renew_s)
+    policy = ClaimPolicy(
+        capacities={Lane.LIVE: settings.capacity, Lane.VOD: settings.vod_capacity},
+        lease_s=settings.lease_s,
+        renew_s=settings.renew_s,
+    )
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-    return Followers(
-        owner=owner, leases=PostgresLeases(base.database), open_follower=factory, wake=wake, policy=policy
+    return Followers(owner=owner, leases=leases, open_follower=factory, wake=wake, policy=policy)
+
+
+async def _repairs(
+    settings: IngestSettings, base: Foundation, http: SafeHttpClient, spool: FolderSpool, wake: asyncio.Event
+) -> Repairs:
+    cutter = FileCutter(
+        http,
+        MediaRunner(sandbox=await detect_sandbox()),
+        work_root=scratch_folder(settings.repair_folder),
+        max_bytes=settings.recording_bytes,
+    )
+    return Repairs(
+        owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+        jobs=RepairRows(base.database, base.outbox),
+        cutter=cutter,
+        archive=Archive(base.store, spool),
+        keyring=base.keyring,
+        clock=utc_now,
+        policy=RepairPolicy(plan=follower_policy(settings).plan),
+        wake=wake,
     )
 
 

@@ -7,10 +7,18 @@ from shared.settings import ServiceSettings
 
 class IngestSettings(ServiceSettings):
     capacity: int = Field(
-        default=200, ge=1, le=5000, description="Streams that this process follows at most."
+        default=200, ge=1, le=5000, description="Live streams that this process follows at most."
     )
-    lease_s: float = Field(default=6.0, gt=0, le=60, description="How long a stream stays held unrenewed.")
-    renew_s: float = Field(default=2.0, gt=0, description="How often held streams are renewed.")
+    vod_capacity: int = Field(
+        default=16, ge=0, le=5000, description="Recordings that this process follows at most."
+    )
+    vod_fetches: int = Field(
+        default=8, ge=1, le=256, description="Segments of recordings fetched at once in this process."
+    )
+    lease_s: float = Field(
+        default=4.5, gt=0, le=60, description="How long streams stay with a process that is not heard of."
+    )
+    renew_s: float = Field(default=1.0, gt=0, description="How often a process says that it is alive.")
     target_height: int = Field(default=720, ge=1, description="Best variant that is taken, in lines.")
     parallel_fetches: int = Field(
         default=3, ge=1, le=16, description="Segments fetched at once for a stream."
@@ -34,6 +42,14 @@ class IngestSettings(ServiceSettings):
     stall_s: float = Field(default=10.0, gt=0, description="Silence after which a stream counts as stalled.")
     dead_after_s: float = Field(default=600.0, gt=0, description="Silence after which a stream is over.")
     drain_s: float = Field(default=15.0, gt=0, description="How long is drained after a stop.")
+
+    recording_bytes: int = Field(
+        default=2 * 1024**3, ge=1, description="Largest recording that is fetched to fill gaps."
+    )
+    repair_folder: str = Field(
+        default="/tmp/tldr-repairs",  # noqa: S108
+        description="Where recordings are cut; processes may share it.",
+    )
 
     @model_validator(mode="after")
     def _renewed_in_time(self) -> "IngestSettings":

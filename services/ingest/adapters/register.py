@@ -66,12 +66,12 @@ _ADD = text(
 )
 _OFFER = text(
     """
-    INSERT INTO leases AS row (stream_id, organization_id, run, is_offline)
-    VALUES (:stream_id, :organization_id, :run,
+    INSERT INTO leases AS row (stream_id, organization_id, run, lane, is_offline)
+    VALUES (:stream_id, :organization_id, :run, :lane,
             EXISTS (SELECT 1 FROM offlines WHERE stream_id = :stream_id AND run = :run))
     ON CONFLICT (stream_id) DO UPDATE
-    SET run = EXCLUDED.run, owner = NULL, lease_until = now(), fence = 0, analysed_windows = 0,
-        is_offline = EXCLUDED.is_offline
+    SET run = EXCLUDED.run, lane = EXCLUDED.lane, owner = NULL, lease_until = now(), fence = 0,
+        analysed_windows = 0, awaited_windows = 0, is_offline = EXCLUDED.is_offline
     """
 )
 _OFFLINE = text(

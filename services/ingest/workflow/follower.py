@@ -92,8 +92,11 @@ class Follower:
         journal: Journal,
         policy: FollowerPolicy,
         clock: Clock,
+        gate: contextlib.AbstractAsyncContextManager[object] | None = None,
         now_s: Callable[[], float] = monotonic,
     ) -> None:
+        """`gate` is passed with each segment: it bounds what followers of recordings fetch at once."""
+        self._gate = gate or contextlib.nullcontext()
         self._stream = opened.stream
         self._lease = lease
         self._traceparent = opened.traceparent
@@ -125,6 +128,13 @@ class Follower:
     def pending_count(self) -> int:
         """Entries that wait for their commit."""
         return len(self._pending)
+
+    @property
+    def awaited_windows(self) -> int:
+        """How many windows of a recording shall be analysed before fetching goes on; 0 while it does."""
+        if not self._is_far_ahead or self._fetching or self._pending:
+            return 0
+        return self._recorder.progress.planner.next_index - self._policy.windows_ahead // 2
 
     # -- what the loop over the leases tells -------------------------------------------------------------
 
@@ -258,10 +268,11 @@ class Follower:
         key, left_s = (fetch.epoch, fetch.sequence), fetch.deadline_s - self._now_s()
         self._listed_s.setdefault(key, self._now_s())
         try:
-            fetched = await self._source.segment(fetch.segment, epoch=fetch.epoch, left_s=left_s)
-            kept = await self._archive.keep(
-                self._stream, epoch=fetch.epoch, sequence=fetch.sequence, fetched=fetched
-            )
+            async with self._gate:
+                fetched = await self._source.segment(fetch.segment, epoch=fetch.epoch, left_s=left_s)
+                kept = await self._archive.keep(
+                    self._stream, epoch=fetch.epoch, sequence=fetch.sequence, fetched=fetched
+                )
         except FetchFailed as failed:
             self._fail(fetch, failed.failure)
         except SpoolFull as full:

@@ -11,8 +11,9 @@ from ingest.domain.actions import FetchFailure
 from ingest.domain.media_body import MediaBody
 from ingest.domain.playlist import MediaPlaylist, Segment
 from ingest.domain.recorder import Entry, Followed, Progress, SegmentRow
+from ingest.domain.sharing import Census
 from shared.errors import PermanentError, RetryableError
-from shared.events import StreamOffline, StreamOnline
+from shared.events import Lane, StreamOffline, StreamOnline
 from shared.http_client import Limits, Response
 from shared.ids import OrganizationId, StreamId
 
@@ -53,8 +54,35 @@ class Lease:
     organization_id: OrganizationId
     run: int
     fence: int
+    lane: Lane = Lane.LIVE
     is_offline: bool = False
     analysed_windows: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """`is_takeover`: its last owner is not heard of any more."""
+
+    lease: Lease
+    is_takeover: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replica:
+    """A process that follows streams; its leases last for `lease_s` after it was last heard of."""
+
+    owner: str
+    lease_s: float
+    capacities: Mapping[Lane, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """A lease that is given back: nobody takes it before `pause_s`, nor before so many windows are analysed."""
+
+    fence: int
+    awaited_windows: int = 0
+    pause_s: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,16 +165,34 @@ class Http(Protocol):
 class Leases(Protocol):
     """Who follows what; the clock is the database's. Every method raises DatabaseUnavailable."""
 
-    async def claim(self, owner: str, *, limit: int, lease_s: float) -> tuple[Lease, ...]:
-        """Take up to `limit` streams that nobody holds."""
+    async def renew(self, replica: Replica) -> tuple[Lease, ...]:
+        """Say that the replica is alive; what it holds, and what is missing in the answer is lost."""
         ...
 
-    async def renew(self, owner: str, *, fences: Sequence[int], lease_s: float) -> tuple[Lease, ...]:
-        """Prolong; what is missing in the answer is lost."""
+    async def claim(
+        self, owner: str, *, lane: Lane, limit: int, patience_s: float, from_dead: bool
+    ) -> tuple[Claimed, ...]:
+        """Take up to `limit` streams that nobody holds, no more than the replica's even share of the lane.
+
+        What has waited for `patience_s` is taken beyond the share. `from_dead`: also what belonged to replicas
+        that are not heard of any more.
+        """
         ...
 
-    async def release(self, owner: str, *, fences: Sequence[int]) -> None:
-        """Give back at once."""
+    async def release(self, owner: str, *, rests: Sequence[Rest]) -> None:
+        """Give back."""
+        ...
+
+    async def leave(self, owner: str) -> None:
+        """The replica takes nothing more, and its share falls to the others."""
+        ...
+
+    async def go(self, owner: str) -> None:
+        """The replica is no more: whatever it still holds is given back."""
+        ...
+
+    async def census(self) -> Census:
+        """Who is alive, and how the streams are shared."""
         ...
 
 

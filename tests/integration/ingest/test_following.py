@@ -24,7 +24,7 @@ from ingest.loops import ClaimPolicy, FollowerFactory, Followers
 from ingest.workflow.archive import Archive
 from ingest.workflow.follower import FollowerPolicy
 from ingest.workflow.intake import Intake, Wake
-from ingest.workflow.ports import Lease, LeaseLost
+from ingest.workflow.ports import Lease, LeaseLost, Replica
 from sandbox.film import make_film
 from sandbox.origin import HlsOrigin
 from shared.addresses import HostPort, parse_allowed
@@ -59,6 +59,7 @@ pytestmark = pytest.mark.needs_ffmpeg
 
 KEYRING = Keyring([generate_key()])
 SPEED = 20.0
+CAPACITIES = {Lane.LIVE: 10, Lane.VOD: 10}
 POLICY = FollowerPolicy(
     tracker=TrackerPolicy(start_patience_s=1.0, drain_floor_s=0.5, drain_targets=0.3, stall_floor_s=5)
 )
@@ -173,7 +174,7 @@ async def turn(replica: Followers) -> None:
 
 async def kill(replica: Followers) -> None:
     """As kill -9 does: nothing is finished, nothing given back."""
-    tasks = [held.task for held in replica._held.values()]
+    tasks = [held.task for held in replica._held.values() if held.task is not None]
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
@@ -254,15 +255,21 @@ async def test_a_stale_owner_writes_nothing(installation: Installation, film: Pa
     async with live(film) as origin, bench_for(installation, origin) as bench:
         await bench.handle(bench.intake.on_stream_online, online(origin.url))
         leases, journal = PostgresLeases(bench.database), PostgresJournal(bench.database, bench.outbox)
-        (old,) = await leases.claim("a", limit=1, lease_s=0)
-        (new,) = await leases.claim("b", limit=1, lease_s=6)
+        old, new = [await claimed(leases, owner) for owner in "ab"]
         opened = await journal.open(old)
         assert opened is not None
         with pytest.raises(LeaseLost):
             await journal.commit(old, [Entry(progress=opened.progress)])
         assert [(None,)] == await bench.rows("SELECT progress FROM ingest.followed")
         await journal.commit(new, [Entry(progress=opened.progress)])
-        assert () == await leases.renew("a", fences=[old.fence], lease_s=6)
+        assert () == await leases.renew(Replica(owner="a", lease_s=6, capacities=CAPACITIES))
+
+
+async def claimed(leases: PostgresLeases, owner: str) -> Lease:
+    """The lease of the one stream, for a replica that is not heard of afterwards."""
+    await leases.renew(Replica(owner=owner, lease_s=0, capacities=CAPACITIES))
+    (taken,) = await leases.claim(owner, lane=Lane.LIVE, limit=1, patience_s=0, from_dead=True)
+    return taken.lease
 
 
 async def test_while_the_database_is_away_fetching_goes_on_and_nothing_is_lost(
