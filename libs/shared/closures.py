@@ -1,4 +1,7 @@
-"""Tombstones: streams that are over for this service, so that late events resurrect nothing."""
+"""Tombstones: streams that are over for this service, so that late events resurrect nothing.
+
+A stream that simply completed is noted and stays open: what comes later can only be its repair.
+"""
 
 from sqlalchemy import text
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -15,7 +18,7 @@ class Closures:
         self._database = database
 
     async def record(self, session: AsyncSession, event: StreamClosed) -> None:
-        """Set the tombstone in the running transaction; the first cause stays."""
+        """Set the tombstone in the running transaction; the first cause stays, unless that was completion."""
         connection = await session.connection()
         await connection.execute(
             _RECORD,
@@ -34,6 +37,7 @@ class Closures:
 
 _RECORD = text(
     "INSERT INTO closed_streams (stream_id, organization_id, cause) "
-    "VALUES (:stream_id, :organization_id, :cause) ON CONFLICT (stream_id) DO NOTHING"
+    "VALUES (:stream_id, :organization_id, :cause) ON CONFLICT (stream_id) "
+    "DO UPDATE SET cause = EXCLUDED.cause, closed_at = now() WHERE closed_streams.cause = 'completed'"
 )
-_FIND = text("SELECT 1 FROM closed_streams WHERE stream_id = :stream_id")
+_FIND = text("SELECT 1 FROM closed_streams WHERE stream_id = :stream_id AND cause <> 'completed'")

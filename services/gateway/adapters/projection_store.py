@@ -123,7 +123,7 @@ def _facts(row: Row[Any]) -> RunFacts:
         repaired_us=int(row.repaired_us),
         excluded=tuple(Span(start_us, end_us) for start_us, end_us in excluded),
         repair_windows=row.repair_windows,
-        repair_windows_open=row.repair_windows_open,
+        repair_windows_open=row.repair_windows - row.repair_windows_judged,
         stalled=row.stalled,
         degraded=bool(row.degraded),
         highlights={HighlightId(name): revision for name, revision, _ in row.highlights or ()},
@@ -205,21 +205,25 @@ def _annotation_facts() -> LateralFromClause:
 
 
 def _repair_facts() -> LateralFromClause:
-    """Windows of repairs, and those of them that have no verdict yet."""
-    named = (
-        select(t.repairs.c.stream_id, t.repairs.c.run, func.unnest(t.repairs.c.windows).label("window_id"))
-        .where(*_of_this_run(t.repairs), t.repairs.c.outcome != "failed")
-        .lateral("named")
-    )
-    w = t.windows.c
-    same = (w.window_id == named.c.window_id) & (w.stream_id == named.c.stream_id) & (w.run == named.c.run)
+    """Windows that repairs have brought."""
+    c = t.repairs.c
+    named = func.coalesce(func.sum(func.cardinality(c.windows)), 0)
     return (
-        select(
-            func.count().label("repair_windows"),
-            func.count().filter(w.verdict.is_(None)).label("repair_windows_open"),
-        )
-        .select_from(named.outerjoin(t.windows, same))
+        select(named.label("repair_windows"))
+        .where(*_of_this_run(t.repairs), c.outcome != "failed")
         .lateral("repair_facts")
+    )
+
+
+def _judged_repair_facts() -> LateralFromClause:
+    """Those of them that have a verdict."""
+    w, r = t.windows.c, t.repairs.c
+    named = (r.stream_id == w.stream_id) & (r.run == w.run) & (w.window_id == func.any(r.windows))
+    return (
+        select(func.count().label("repair_windows_judged"))
+        .select_from(t.windows.join(t.repairs, named))
+        .where(*_of_this_run(t.windows), r.outcome != "failed", w.verdict.is_not(None))
+        .lateral("judged_repair_facts")
     )
 
 
@@ -236,7 +240,7 @@ def _rows(label: str, table: Any, columns: Sequence[str], order: Sequence[str]) 
 
 def _facts_statement() -> Select[Any]:
     windows, gaps = _window_facts(), _gap_facts()
-    annotations, repairs = _annotation_facts(), _repair_facts()
+    annotations, repairs, judged = _annotation_facts(), _repair_facts(), _judged_repair_facts()
     keyed = ("highlight_id", "revision")
     highlights = _rows("highlights", t.highlights, (*keyed, "retracted"), keyed)
     clips = _rows("clips", t.clips, (*keyed, "status", "reason"), keyed)
@@ -246,7 +250,7 @@ def _facts_statement() -> Select[Any]:
         *_of_this_run(t.stalls), t.stalls.c.stalled_at.is_not(None), t.stalls.c.resumed_at.is_(None)
     )
     source: Any = t.streams
-    for part in (windows, gaps, annotations, repairs, highlights, clips, parked):
+    for part in (windows, gaps, annotations, repairs, judged, highlights, clips, parked):
         source = source.join(part, true())
     return select(
         t.streams.c.stream_id,
@@ -254,6 +258,7 @@ def _facts_statement() -> Select[Any]:
         *gaps.c,
         *annotations.c,
         *repairs.c,
+        *judged.c,
         highlights.c.highlights,
         clips.c.clips,
         parked.c.parked,
@@ -397,13 +402,24 @@ class ProjectionStore:
         await self._run(
             new.on_conflict_do_update(
                 index_elements=["stream_id", "run", "gap_index"],
-                set_={name: new.excluded[name] for name in row if name not in fields - {"revision", "outcome"}},
+                set_={
+                    name: new.excluded[name] for name in row if name not in fields - {"revision", "outcome"}
+                },
                 where=(new.excluded.revision > t.repairs.c.revision) & ~kept,
             )
         )
 
     async def put_signal(self, event: events.SignalReceived, *, most: int) -> bool:
-        fields = {"stream_id", "event_id", "organization_id", "run", "kind", "at_us", "wall_at", "duration_us"}
+        fields = {
+            "stream_id",
+            "event_id",
+            "organization_id",
+            "run",
+            "kind",
+            "at_us",
+            "wall_at",
+            "duration_us",
+        }
         fields |= {"weight", "text", "origin", "external_id", "author", "occurred_at"}
         parameters = event.model_dump(include=fields) | {"most": most}
         return (await self._run(_KEEP_SIGNAL, parameters)).first() is not None

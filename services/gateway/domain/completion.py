@@ -16,6 +16,7 @@ MAX_ERROR = 1000
 MAX_REASON = 200
 WATCHDOG = "watchdog"
 STOPPED = "stopped"
+SOURCE_FAILED = "source_failed"
 PARKED = "parked"
 
 
@@ -40,7 +41,10 @@ class ParkedFact:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What is known of a stream's current run beside its row. Media times are microseconds."""
+    """What is known of a stream's current run beside its row. Media times are microseconds.
+
+    `gaps` and `gaps_us` are what is missing still, `excluded` archived media that is not to be judged.
+    """
 
     windows_analysed: int = 0
     windows_skipped: int = 0
@@ -49,6 +53,11 @@ class RunFacts:
     analysed: tuple[Span, ...] = ()
     gaps: int = 0
     gaps_us: int = 0
+    gaps_repaired: int = 0
+    repaired_us: int = 0
+    excluded: tuple[Span, ...] = ()
+    repair_windows: int = 0
+    repair_windows_open: int = 0
     stalled: bool = False
     degraded: bool = False
     highlights: Mapping[HighlightId, int] = field(default_factory=dict)
@@ -94,13 +103,13 @@ def awaited(stream: StreamRecord, facts: RunFacts) -> tuple[Awaited, ...]:
     """What is still missing until the stream is finished; empty when nothing is."""
     if stream.ended is None:
         return (Awaited(stage="ingest", text="ingest has not told the end of the stream"),)
-    missing_gaps = len(stream.ended.gap_indexes) - facts.gaps
+    missing_gaps = len(stream.ended.gap_indexes) - facts.gaps - facts.gaps_repaired
     gaps = (_under_way("reports of gaps", missing_gaps),) if missing_gaps > 0 else ()
     if not stream.ended.windows:
         return gaps
     if stream.selection is None:
         return (*gaps, _before_selection(stream.ended, facts))
-    return (*gaps, *_after_selection(stream.selection, facts))
+    return (*gaps, *_after_selection(stream.selection, facts), *_of_repairs(stream.selection, facts))
 
 
 def _under_way(what: str, count: int) -> Awaited:
@@ -127,6 +136,16 @@ def _after_selection(selection: Selection, facts: RunFacts) -> Iterator[Awaited]
     uncut = sum(_clip_of(facts, name, revision) is None for name, revision in selection.final)
     if uncut:
         yield Awaited(stage="clipper", text=f"{uncut} of {len(selection.final)} clips are not cut")
+
+
+def _of_repairs(selection: Selection, facts: RunFacts) -> Iterator[Awaited]:
+    """What a recording brought back counts when it has been judged as the rest has."""
+    if facts.repair_windows_open:
+        yield Awaited(
+            stage="analyzer", text=f"{facts.repair_windows_open} windows of repairs have no verdict"
+        )
+    elif selection.revision < facts.repair_windows:
+        yield Awaited(stage="selector", text="the selection does not hold every repair yet")
 
 
 def _clip_of(facts: RunFacts, highlight: HighlightId, revision: int) -> ClipFact | None:
@@ -188,6 +207,8 @@ def _conclude(stream: StreamRecord, facts: RunFacts) -> Completion:
     assert stream.ended is not None
     if stream.has_media:
         return _completed(_flaws(stream, facts))
+    if stream.source_failed:
+        return Completion(status=StreamStatus.ERROR, cause=SOURCE_FAILED, error=_failed_before_media(stream))
     if stream.ended.cause == STOPPED and not stream.ended.gap_indexes:
         return Completion(status=StreamStatus.CANCELLED, cause=STOPPED)
     return Completion(
@@ -246,6 +267,7 @@ def _flaws(stream: StreamRecord, facts: RunFacts) -> tuple[Flaw, ...]:
     return tuple(
         flaw
         for flaw in (
+            _source_failed(stream),
             _died(stream.ended),
             _gaps(facts),
             _failed_windows(stream, facts),
@@ -253,6 +275,23 @@ def _flaws(stream: StreamRecord, facts: RunFacts) -> tuple[Flaw, ...]:
             _parked(facts),
         )
         if flaw is not None
+    )
+
+
+def _source_failed(stream: StreamRecord) -> Flaw | None:
+    if not stream.source_failed:
+        return None
+    text = (
+        f"The platform reported that the stream failed ({_short(stream.source_end or 'no reason given')}); "
+        "what came until then is complete."
+    )
+    return Flaw(cause=SOURCE_FAILED, text=text)
+
+
+def _failed_before_media(stream: StreamRecord) -> str:
+    return (
+        f"The platform reported that the stream failed ({_short(stream.source_end or 'no reason given')}) "
+        "before any media could be stored. Start it there again."
     )
 
 

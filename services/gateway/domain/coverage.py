@@ -34,3 +34,17 @@ def coverage_pct(spans: Iterable[Span], *, offered_us: int) -> float | None:
         return None
     analysed_us = min(union_us(spans), offered_us)
     return analysed_us * 100 * _STEPS // offered_us / _STEPS
+
+
+def outside(spans: Iterable[Span], holes: Iterable[Span]) -> tuple[Span, ...]:
+    """What is left of the spans without the holes."""
+    left = tuple(spans)
+    for hole in holes:
+        left = tuple(part for span in left for part in _without(span, hole))
+    return left
+
+
+def _without(span: Span, hole: Span) -> tuple[Span, ...]:
+    before = Span(span.start_us, min(span.end_us, hole.start_us))
+    after = Span(max(span.start_us, hole.end_us), span.end_us)
+    return tuple(part for part in (before, after) if part.start_us < part.end_us)

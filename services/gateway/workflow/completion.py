@@ -88,17 +88,20 @@ class Completer:
         return ended
 
     async def _repair(self, stream: StreamRecord, *, store: Store, unit: Unit) -> StreamRecord:
-        """What comes after the end changes the words of a completed stream, never its status."""
+        """What comes after the end changes words and coverage of a completed stream, never its status.
+
+        The same state is told once, however often it is looked at.
+        """
         if stream.status is not StreamStatus.COMPLETED or stream.cause == WATCHDOG:
             return stream
         facts = await store.facts_of(stream)
         completion = decide(stream, facts)
-        if completion is None or _words(completion) == (stream.partial, stream.cause, stream.error):
+        if completion is None or not _is_news(stream, completion, facts):
             return stream
         repaired = await store.finish(
             stream.stream_id, completion, at=self.clock(), status=StreamStatus.COMPLETED
         )
-        mark = sha256(repr(_words(completion)).encode()).hexdigest()
+        mark = sha256(repr(_state(completion, facts)).encode()).hexdigest()
         return await self._tell(
             repaired, PublicEventType.STREAM_UPDATED, facts, mark=mark, store=store, unit=unit
         )
@@ -129,6 +132,16 @@ class Completer:
             cause=cause,
             detail=stream.error or "",
         )
+
+
+def _is_news(stream: StreamRecord, completion: Completion, facts: RunFacts) -> bool:
+    return facts.repair_windows > 0 or _words(completion) != (stream.partial, stream.cause, stream.error)
+
+
+def _state(completion: Completion, facts: RunFacts) -> tuple[object, ...]:
+    """What tells one state of a completed stream from another: the words, and how far it is repaired."""
+    repaired = (facts.gaps, facts.gaps_us, facts.repair_windows) if facts.repair_windows else ()
+    return (*_words(completion), *repaired)
 
 
 def _words(completion: Completion) -> tuple[bool, str | None, str | None]:

@@ -17,7 +17,7 @@ from gateway.domain.stream_status import Ended, Selection, StreamRecord, StreamS
 from gateway.workflow import completion
 from gateway.workflow.completion import Completer
 from gateway.workflow.public_events import WEBHOOK_URL_EXPIRES_S, PublicEvents, Unit, highlight_view
-from shared import events
+from shared import events, metrics
 from shared.clock import Clock
 from shared.errors import PermanentError
 from shared.ids import HighlightId, OrganizationId, StreamId
@@ -26,6 +26,7 @@ from shared.middleware import UnitOfWork
 log = structlog.get_logger()
 
 PROGRESS_TIMEOUT = timedelta(minutes=15)
+MOST_SIGNALS = 200_000  # of one stream; more are counted, and not kept
 
 
 class StreamUnknown(PermanentError):
@@ -69,6 +70,14 @@ class Store(completion.Store, Protocol):
     async def put_gap(self, event: events.SegmentMissed) -> None: ...
 
     async def put_stall(self, event: events.StreamStalled | events.StreamResumed) -> None: ...
+
+    async def put_annotation(self, event: events.SegmentAnnotated) -> None: ...
+
+    async def put_repair(self, event: events.SegmentRepaired) -> None: ...
+
+    async def put_signal(self, event: events.SignalReceived, *, most: int) -> bool:
+        """Keep the signal once, unless the stream has had `most` of them; whether it is kept."""
+        ...
 
     async def put_candidate(self, event: events.CandidateScored) -> None: ...
 
@@ -125,6 +134,33 @@ class Projection:
         stream = await self._move(event, store, run=event.run, offered_end_us=event.to_us)
         await store.put_gap(event)
         await self._review(stream, store, unit)
+
+    async def on_segment_annotated(self, event: events.SegmentAnnotated, unit: UnitOfWork) -> None:
+        store = self.stores(unit)
+        stream = await self._move(
+            event,
+            store,
+            run=event.run,
+            seen_at=event.occurred_at,
+            media_end_us=event.to_us,
+            offered_end_us=event.to_us,
+        )
+        await store.put_annotation(event)
+        await self._review(stream, store, unit)
+
+    async def on_segment_repaired(self, event: events.SegmentRepaired, unit: UnitOfWork) -> None:
+        store = self.stores(unit)
+        stream = await self._move(event, store, run=event.run)
+        await store.put_repair(event)
+        await self._review(stream, store, unit)
+
+    async def on_signal_received(self, event: events.SignalReceived, unit: UnitOfWork) -> None:
+        """Moves nothing: a busy chat must not keep its stream's row locked."""
+        store = self.stores(unit)
+        if not await store.has_stream(event.stream_id):
+            raise StreamUnknown(f"{event.organization_id} has no stream {event.stream_id} ({event.name})")
+        kept = await store.put_signal(event, most=MOST_SIGNALS)
+        metrics.signals.labels(event.kind, "kept" if kept else "not_kept").inc()
 
     async def on_stream_stalled(self, event: events.StreamStalled, unit: UnitOfWork) -> None:
         store = self.stores(unit)
@@ -319,6 +355,7 @@ def _ended(event: events.StreamEnded) -> Ended:
         media_duration_us=event.media_duration_us,
         offered_us=event.offered_us,
         segments=event.segments,
+        excluded_us=event.excluded_us,
     )
 
 
@@ -329,4 +366,5 @@ def _selection(event: events.SelectionClosed) -> Selection:
         windows_skipped=event.windows_skipped,
         windows_failed=event.windows_failed,
         failure_reason=event.failure_reason,
+        revision=event.revision,
     )

@@ -1,0 +1,301 @@
+"""Fills the gaps of a run that is over from a recording: align, cut, archive, tell; one gap at a time.
+
+Each gap is committed by itself under the job's fence, so whoever takes over goes on behind it. What cannot be
+filled is told with the reason.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from ingest.domain import repair
+from ingest.domain.media_body import MediaBody
+from ingest.domain.recorder import Followed
+from ingest.domain.repair import CutPiece, CutPlan, Gap, Refusal
+from ingest.domain.ts import read_clock
+from ingest.domain.windows import WindowPlan
+from ingest.workflow.archive import Archive
+from ingest.workflow.ports import FetchedSegment, LeaseLost
+from ingest.workflow.repair_ports import (
+    GapOutcome,
+    Job,
+    OpenRecording,
+    RecordingCutter,
+    RecordingRegister,
+    RecordingUnusable,
+    RepairJobs,
+    Task,
+)
+from shared import metrics, trace
+from shared.clock import Clock
+from shared.database import DatabaseUnavailable
+from shared.errors import PermanentError, PipelineError, RetryableError
+from shared.events import RecordingAvailable, SegmentRef
+from shared.keyring import Keyring, SecretUnreadable
+from shared.logs import bound
+from shared.loops import Loop
+from shared.middleware import UnitOfWork
+from shared.repairs import MOST_GAPS, repair_epoch
+
+log = structlog.get_logger()
+
+UNREADABLE: Final = "Its sealed address cannot be opened with the keys of this installation."
+
+
+class TooSlow(RetryableError):
+    """A recording took longer than one attempt may."""
+
+    code = "repair_too_slow"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RepairPolicy:
+    """`attempt_s` bounds one attempt at a recording, `attempts` how often a recording is tried."""
+
+    plan: WindowPlan
+    lease_s: float = 30.0
+    attempts: int = 4
+    pause_s: float = 30.0
+    attempt_s: float = 900.0
+
+
+class RecordingIntake:
+    """State handler; works in the transaction of its message."""
+
+    def __init__(self, *, register: RecordingRegister, wake: asyncio.Event) -> None:
+        self._register = register
+        self._wake = wake
+
+    async def on_recording_available(self, event: RecordingAvailable, unit: UnitOfWork) -> None:
+        await self._register.add(unit.session, event)
+        asyncio.get_running_loop().call_later(0.05, self._wake.set)
+
+
+class Repairs:
+    """The repairs that this replica does, one recording at a time."""
+
+    def __init__(
+        self,
+        *,
+        owner: str,
+        jobs: RepairJobs,
+        cutter: RecordingCutter,
+        archive: Archive,
+        keyring: Keyring,
+        clock: Clock,
+        policy: RepairPolicy,
+        wake: asyncio.Event,
+    ) -> None:
+        self._owner = owner
+        self._jobs = jobs
+        self._cutter = cutter
+        self._archive = archive
+        self._keyring = keyring
+        self._clock = clock
+        self._policy = policy
+        self._wake = wake
+        self._doing: asyncio.Task[None] | None = None
+
+    def loop(self) -> Loop:
+        return Loop("repairs", self.turn, pause_s=2.0, wake=self._wake)
+
+    async def turn(self) -> bool:
+        """Begin with one recording whose run is over, unless one is being worked on; a turn itself is short."""
+        self._wake.clear()
+        if self._doing is not None:
+            return False
+        jobs = await self._jobs.claim(self._owner, limit=1, lease_s=self._policy.lease_s)
+        for job in jobs:
+            with bound(stream_id=job.stream_id, organization_id=job.organization_id):
+                self._doing = asyncio.create_task(self.do(job), name=f"repair {job.stream_id}")
+                self._doing.add_done_callback(self._done)
+        return False
+
+    def _done(self, task: "asyncio.Task[None]") -> None:
+        """One that broke keeps its claim until that runs out: nothing is tried in a tight circle."""
+        self._doing = None
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            metrics.loop_failures.labels("ingest", "repair", type(error).__name__).inc()
+            log.error("repair_failed", exc_info=error)
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """Give back what is being worked on: another replica goes on behind the last gap at once."""
+        if self._doing is not None:
+            self._doing.cancel()
+            await asyncio.gather(self._doing, return_exceptions=True)
+
+    async def do(self, job: Job) -> None:
+        """Repair what the job's recording can repair."""
+        try:
+            async with self._held(job):
+                await self._attempt(job)
+        except LeaseLost as lost:
+            log.warning("repair_lost", recording_id=job.recording_id, reason=str(lost))
+        except asyncio.CancelledError:
+            await asyncio.shield(self._jobs.postpone(job, pause_s=0.0))
+            raise
+
+    @asynccontextmanager
+    async def _held(self, job: Job) -> AsyncIterator[None]:
+        keeping = asyncio.create_task(self._keep(job))
+        try:
+            yield
+        finally:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+
+    async def _keep(self, job: Job) -> None:
+        while True:
+            await asyncio.sleep(self._policy.lease_s / 3)
+            with suppress(DatabaseUnavailable):
+                await self._jobs.extend(job, lease_s=self._policy.lease_s)
+
+    async def _attempt(self, job: Job) -> None:
+        task = await self._jobs.open(job)
+        if task is None or not task.gaps:
+            log.info("nothing_to_repair", recording_id=job.recording_id)
+            await self._jobs.finish(job)
+            return
+        with trace.span("repair", parent=task.traceparent, attributes={"tldr.stream_id": job.stream_id}):
+            await self._repair(job, task)
+
+    async def _repair(self, job: Job, task: Task) -> None:
+        try:
+            await self._fill_in_time(job, task)
+        except LeaseLost:
+            raise
+        except RetryableError as error:
+            if job.attempts < self._policy.attempts:
+                log.warning("repair_postponed", recording_id=job.recording_id, reason=str(error))
+                await self._jobs.postpone(job, pause_s=self._policy.pause_s * 2 ** (job.attempts - 1))
+                return
+            await self._give_up(job, error)
+        except PermanentError as error:
+            await self._give_up(job, error)
+        await self._jobs.finish(job)
+
+    async def _fill_in_time(self, job: Job, task: Task) -> None:
+        try:
+            async with asyncio.timeout(self._policy.attempt_s):
+                await self._fill_all(job, task)
+        except TimeoutError as error:
+            raise TooSlow(f"the repair took longer than {self._policy.attempt_s:g} s") from error
+
+    async def _give_up(self, job: Job, error: PipelineError) -> None:
+        """What stands already stays; of every other gap it is told that, and why, it stays."""
+        log.warning("repair_given_up", recording_id=job.recording_id, code=error.code, reason=str(error))
+        task = await self._jobs.open(job)
+        for gap in task.gaps if task else ():
+            assert task is not None
+            await self._commit(job, self._failed(task.stream, gap, f"{error.code}: {error}"))
+
+    async def _fill_all(self, job: Job, task: Task) -> None:
+        plans = {gap.index: repair.plan_cut(gap, task.recording) for gap in task.gaps}
+        for gap in task.gaps:
+            plan = plans[gap.index]
+            if isinstance(plan, Refusal) or gap.index >= MOST_GAPS:
+                reason = plan.reason if isinstance(plan, Refusal) else "The run has too many gaps."
+                await self._commit(job, self._failed(task.stream, gap, reason))
+        if any(isinstance(plan, CutPlan) for plan in plans.values()):
+            await self._cut_all(job, task, plans)
+
+    async def _cut_all(self, job: Job, task: Task, plans: dict[int, CutPlan | Refusal]) -> None:
+        async with self._cutter.open(self._address(task)) as recording:
+            for gap in task.gaps:
+                plan = plans[gap.index]
+                if isinstance(plan, CutPlan) and gap.index < MOST_GAPS:
+                    await self._commit(job, await self._fill(task, gap, plan, recording))
+
+    def _address(self, task: Task) -> str:
+        try:
+            return self._keyring.decrypt(task.sealed_url, context=f"stream:{task.stream.stream_id}")
+        except SecretUnreadable as error:
+            raise RecordingUnusable(UNREADABLE) from error
+
+    async def _fill(self, task: Task, gap: Gap, plan: CutPlan, recording: OpenRecording) -> GapOutcome:
+        epoch = repair_epoch(gap.index, revision=gap.revision)
+        pieces = [piece async for piece in self._archived(task.stream, recording, plan, epoch=epoch)]
+        segments = repair.placed(pieces, epoch=epoch, plan=plan, recording=task.recording)
+        came_out = repair.filled(plan, segments)
+        if isinstance(came_out, Refusal):
+            return self._failed(task.stream, gap, came_out.reason)
+        return self._filled(task.stream, gap, came_out, segments)
+
+    async def _archived(
+        self, stream: Followed, recording: OpenRecording, plan: CutPlan, *, epoch: int
+    ) -> AsyncIterator[CutPiece]:
+        number = 0
+        async for cut in recording.cut(from_us=plan.cut_from_us, to_us=plan.cut_to_us):
+            body = await asyncio.to_thread(cut.path.read_bytes)
+            clock = read_clock(body)
+            if clock is None or clock.duration_us <= 0:
+                continue
+            media = MediaBody(container="mpegts", pts_us=clock.pts_us, duration_us=clock.duration_us)
+            digest = hashlib.sha256(body).hexdigest()
+            fetched = FetchedSegment(body=body, sha256=digest, media=media)
+            kept = await self._archive.keep(stream, epoch=epoch, sequence=number, fetched=fetched)
+            await self._archive.deliver(kept.waiting)
+            number += 1
+            yield CutPiece(
+                key=kept.segment.key,
+                sha256=digest,
+                size_bytes=len(body),
+                start_us=clock.pts_us + plan.shift_us,
+                duration_us=clock.duration_us,
+            )
+
+    def _filled(
+        self, stream: Followed, gap: Gap, plan: CutPlan, segments: tuple[SegmentRef, ...]
+    ) -> GapOutcome:
+        at = self._clock()
+        windows = repair.windows_of(segments, self._policy.plan)
+        names = repair.window_ids(stream, gap, windows)
+        repaired = repair.repaired_event(
+            stream,
+            gap,
+            outcome=plan.outcome,
+            from_us=plan.from_us,
+            to_us=plan.to_us,
+            reason=plan.note,
+            windows=names,
+            at=at,
+        )
+        return GapOutcome(
+            gap_index=gap.index,
+            revision=gap.revision,
+            outcome=plan.outcome,
+            from_us=plan.from_us,
+            to_us=plan.to_us,
+            reason=plan.note,
+            segments=segments,
+            windows=names,
+            events=(*repair.ready_events(stream, gap, segments, windows, at=at), repaired),
+        )
+
+    def _failed(self, stream: Followed, gap: Gap, reason: str) -> GapOutcome:
+        at = self._clock()
+        event = repair.repaired_event(
+            stream, gap, outcome="failed", from_us=gap.from_us, to_us=gap.to_us, reason=reason, at=at
+        )
+        return GapOutcome(
+            gap_index=gap.index,
+            revision=gap.revision,
+            outcome="failed",
+            from_us=gap.from_us,
+            to_us=gap.to_us,
+            reason=reason,
+            events=(event,),
+        )
+
+    async def _commit(self, job: Job, outcome: GapOutcome) -> None:
+        await self._jobs.commit(job, outcome)
+        metrics.repairs.labels(outcome.outcome).inc()
+        log.info("gap_repair", gap=outcome.gap_index, outcome=outcome.outcome, reason=outcome.reason)
