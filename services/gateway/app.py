@@ -18,11 +18,15 @@ from gateway.adapters.hundredms_queue import WebhookQueue
 from gateway.adapters.postgres_rate_limits import PostgresRateLimits
 from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
+from gateway.adapters.reachability import HttpOrigins
 from gateway.adapters.replica import ReplicaReader
 from gateway.adapters.streams import StreamRows
 from gateway.adapters.transactions import opener, reader
+from gateway.adapters.twitch import TwitchAccess, TwitchChannels
+from gateway.adapters.uploads import ExpiredUploads, UploadRows
 from gateway.adapters.view_store import ViewRows
 from gateway.domain.rate_limit import LimitPolicy
+from gateway.domain.uploads import UploadCaps
 from gateway.loops import loops
 from gateway.routes.api import create_api
 from gateway.routes.use_cases import UseCases
@@ -43,14 +47,17 @@ from gateway.workflow.playback import Playback, PlaybackLinks
 from gateway.workflow.projection import Projection
 from gateway.workflow.public_events import PublicEvents
 from gateway.workflow.rate_limits import Limiter, RateLimits, Standby
+from gateway.workflow.reachability import Survey
 from gateway.workflow.reads import Reader, ReplicaFirst
 from gateway.workflow.streams import Streams
+from gateway.workflow.uploads import Uploads, UploadSweep
 from gateway.workflow.views import Views
 from gateway.workflow.watchdog import Watchdog
 from shared.broker import Publisher
 from shared.clock import utc_now
 from shared.database import Database
 from shared.foundation import Foundation, folder_store, foundation
+from shared.http_client import SafeHttpClient
 from shared.loops import Loop
 from shared.middleware import UnitOfWork
 from shared.runtime import Api, Application
@@ -62,9 +69,10 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
         foundation("gateway", settings) as base,
         aclosing(_webhook_queue(base, settings)) as kept,
         read_replica(settings) as replica,
+        outbound_client(settings) as http,
     ):
         background = _project(base, settings, hundredms_backlog(base, settings, kept))
-        cases = use_cases(base, settings, replica=replica)
+        cases = use_cases(base, settings, replica=replica, http=http)
         async with aclosing(cases.rate_limits):
             yield Application(
                 base,
@@ -99,6 +107,13 @@ async def read_replica(settings: GatewaySettings) -> AsyncIterator[Database | No
         await replica.close()
 
 
+def outbound_client(settings: GatewaySettings) -> SafeHttpClient:
+    """For addresses that customers gave, and for Twitch."""
+    return SafeHttpClient(
+        allowed=settings.allowed_addresses, user_agent=f"tldr-highlight-api/{settings.version}"
+    )
+
+
 def api(cases: UseCases, settings: GatewaySettings) -> FastAPI:
     return create_api(
         cases,
@@ -116,8 +131,12 @@ def use_cases(
     *,
     replica: Database | None = None,
     passwords: Passwords | None = None,
+    http: SafeHttpClient | None = None,
 ) -> UseCases:
-    """Everything that the API can do. Tests give quicker password hashes than argon2id."""
+    """Everything that the API can do. Tests give quicker password hashes than argon2id.
+
+    Without `http` no source is looked at.
+    """
     intake, gate = _intake(base, settings), _gate(base)
     read = _view_reader(base, settings, replica)
     database, outbox = base.database, base.outbox
@@ -131,6 +150,7 @@ def use_cases(
         streams=Streams(
             open_streams=opener(StreamRows, database=database, outbox=outbox),
             intake=intake,
+            survey=_survey(settings, http),
             views=Views(
                 read=read,
                 links=base.store,
@@ -166,6 +186,47 @@ def use_cases(
             clock=utc_now,
             expires_s=settings.link_expires_s,
         ),
+        uploads=_uploads(base, settings),
+    )
+
+
+def _survey(settings: GatewaySettings, http: SafeHttpClient | None) -> Survey:
+    if http is None:
+        return Survey()
+    access = TwitchAccess(
+        client_id=settings.twitch_client_id,
+        client_secret=settings.twitch_client_secret.get_secret_value(),
+        api_url=settings.twitch_api_url,
+        token_url=settings.twitch_token_url,
+    )
+    twitch = TwitchChannels(http, access=access, now_s=monotonic) if access.client_id else None
+    return Survey(origins=HttpOrigins(http), twitch=twitch, within_s=settings.source_check_s)
+
+
+def _uploads(base: Foundation, settings: GatewaySettings) -> Uploads:
+    return Uploads(
+        open_uploads=opener(UploadRows, database=base.database, outbox=base.outbox),
+        store=base.store,
+        caps=UploadCaps(
+            max_bytes=settings.upload_max_bytes,
+            total_bytes=settings.upload_total_bytes,
+            unfinished=settings.upload_unfinished,
+            unfinished_s=settings.upload_unfinished_s,
+            finished_s=settings.upload_finished_s,
+        ),
+        clock=utc_now,
+        entropy=secrets.token_bytes,
+        now_s=monotonic,
+    )
+
+
+def upload_sweep(base: Foundation) -> UploadSweep:
+    expired = ExpiredUploads(base.database)
+    return UploadSweep(
+        open_uploads=opener(UploadRows, database=base.database, outbox=base.outbox),
+        expired=expired.listed,
+        forget=expired.forget,
+        store=base.store,
     )
 
 
@@ -285,6 +346,7 @@ def _project(base: Foundation, settings: GatewaySettings, backlog: Backlog) -> t
         backlog,
         prune_limits=PostgresRateLimits(base.database).prune,
         prune_webhooks=partial(prune_webhooks, base.database),
+        prune_uploads=upload_sweep(base).turn,
     )
 
 

@@ -15,7 +15,12 @@ Prune = Callable[[], Awaitable[bool]]
 
 
 def loops(
-    watchdog: Watchdog, backlog: Backlog, *, prune_limits: Prune, prune_webhooks: Prune
+    watchdog: Watchdog,
+    backlog: Backlog,
+    *,
+    prune_limits: Prune,
+    prune_webhooks: Prune,
+    prune_uploads: Prune,
 ) -> tuple[Loop, ...]:
     """A pruning tells whether more may be left."""
     return (
@@ -23,4 +28,5 @@ def loops(
         Loop("hundredms_backlog", backlog.turn, pause_s=BACKLOG_PAUSE_S),
         Loop("rate_limits", prune_limits, pause_s=PRUNE_PAUSE_S),
         Loop("hundredms_events", prune_webhooks, pause_s=PRUNE_PAUSE_S),
+        Loop("uploads", prune_uploads, pause_s=PRUNE_PAUSE_S),
     )

@@ -2,11 +2,11 @@
 
 from typing import Annotated
 
-from pydantic import Field, PostgresDsn, SecretStr, field_validator
+from pydantic import Field, PostgresDsn, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from gateway.domain.rate_limit import MAX_LIMIT
-from shared.settings import ServiceSettings
+from shared.settings import HTTP_OR_EMPTY, ServiceSettings
 
 REDIS_SCHEMES = ("redis://", "rediss://")
 
@@ -47,7 +47,52 @@ class GatewaySettings(ServiceSettings):
     redis_url: SecretStr | None = Field(
         default=None, description="Redis that counts requests: redis://… or rediss://…; else PostgreSQL does."
     )
+    source_check_s: float = Field(
+        default=3.0,
+        ge=0,
+        le=10,
+        description="How long a source may be looked at before POST /streams answers. 0: it is not looked at.",
+    )
+    twitch_client_id: str = Field(
+        default="",
+        description="Client id of a Twitch application, to look up channels; both are set, or neither.",
+    )
+    twitch_client_secret: SecretStr = Field(
+        default=SecretStr(""), validate_default=True, description="Secret of the Twitch application."
+    )
+    twitch_api_url: str = Field(
+        default="https://api.twitch.tv/helix", pattern=HTTP_OR_EMPTY, description="Address of Twitch's API."
+    )
+    twitch_token_url: str = Field(
+        default="https://id.twitch.tv/oauth2/token",
+        pattern=HTTP_OR_EMPTY,
+        description="Where Twitch gives out app tokens.",
+    )
+    upload_max_bytes: int = Field(
+        default=20 * 1024**3, ge=1, description="Longest file that can be uploaded."
+    )
+    upload_total_bytes: int = Field(
+        default=100 * 1024**3,
+        ge=1,
+        description="Bytes of all uploads of an organization that are kept at a time.",
+    )
+    upload_unfinished: int = Field(
+        default=20, ge=1, description="Uploads of an organization that may be unfinished at a time."
+    )
+    upload_unfinished_s: float = Field(
+        default=86_400, gt=0, description="How long an unfinished upload waits for its next byte."
+    )
+    upload_finished_s: float = Field(
+        default=7 * 86_400, gt=0, description="How long a finished upload is kept."
+    )
     link_expires_s: int = Field(default=3600, gt=0, description="How long the URLs in API answers open.")
+
+    @field_validator("twitch_client_secret")
+    @classmethod
+    def _both_or_neither_of_twitch(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if bool(value.get_secret_value()) != bool(info.data.get("twitch_client_id")):
+            raise ValueError("set TWITCH_CLIENT_ID and TWITCH_CLIENT_SECRET together, or neither")
+        return value
 
     @field_validator("database_read_url")
     @classmethod

@@ -5,11 +5,12 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, select, update
+from sqlalchemy import ColumnElement, Row, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from gateway.adapters import tables as t
 from gateway.adapters.transactions import Tables
+from gateway.adapters.uploads import keep_for_stream
 from gateway.domain.submission import NewEndpoint, NewStream, StreamPlace
 from gateway.workflow.streams import KeptAnswer, RequestKey
 from shared.events import Lane
@@ -57,6 +58,21 @@ class StreamRows(Tables):
             update(t.streams)
             .where(_STREAM.stream_id == stream_id, _STREAM.stop_requested_at.is_(None))
             .values(stop_requested_at=at, updated_at=at)
+        )
+
+    async def use_upload(self, upload_id: str) -> bool:
+        return await keep_for_stream(await self._session.connection(), upload_id)
+
+    async def recall(self, *, route: str, key: str) -> KeptAnswer | None:
+        kept = t.idempotency_keys.c
+        statement = select(kept.request_sha256, kept.answer, kept.created_at).where(
+            kept.route == route, kept.key == key, kept.created_at >= func.now() - KEEP_ANSWERS
+        )
+        row = (await self._execute(statement)).first()
+        if row is None:
+            return None
+        return KeptAnswer(
+            route=route, key=RequestKey(key, row.request_sha256), answer=row.answer, at=row.created_at
         )
 
     async def remember(self, answer: KeptAnswer) -> KeptAnswer:

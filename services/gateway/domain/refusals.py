@@ -35,6 +35,30 @@ class Conflict(Refused):
     code: ClassVar[str] = "conflict"
 
 
+class Locked(Refused):
+    """Somebody else works on it at this moment."""
+
+    code: ClassVar[str] = "locked"
+
+
+class TooLong(Refused):
+    """More bytes than are taken."""
+
+    code: ClassVar[str] = "too_long"
+
+
+class WrongMediaType(Refused):
+    """The body is of another content type than the one that is read here."""
+
+    code: ClassVar[str] = "unsupported_media_type"
+
+
+class WrongVersion(Refused):
+    """The request speaks a version of a protocol that is not spoken here."""
+
+    code: ClassVar[str] = "unsupported_version"
+
+
 class Malformed(Refused):
     """The body is not what its content type says."""
 

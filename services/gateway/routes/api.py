@@ -18,6 +18,7 @@ from gateway.routes import (
     playback,
     problems,
     streams,
+    uploads,
     webhooks,
 )
 from gateway.routes.any_origin import AnyOrigin
@@ -131,13 +132,16 @@ def create_api(
     app.state.use_cases = use_cases
     _include_routers(app, prefix=prefix)
     problems.install(app)
-    app.add_middleware(BodyLimit, max_bytes=max_body_bytes)
+    app.add_middleware(BodyLimit, max_bytes=max_body_bytes, is_bounded_elsewhere=uploads.is_chunk)
     app.add_middleware(
         CORSMiddleware,
         allow_origins=list(allowed_origins),
-        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
-        allow_headers=["X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"],
-        expose_headers=[TRACE_HEADER, "Retry-After", *limit_headers.NAMES],
+        allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"],
+        allow_headers=[
+            *("X-API-Key", "Content-Type", "Idempotency-Key", "traceparent"),
+            *uploads.ASKED_HEADERS,
+        ],
+        expose_headers=[TRACE_HEADER, "Retry-After", *limit_headers.NAMES, *uploads.TOLD_HEADERS],
         max_age=600,
     )
     app.add_middleware(AnyOrigin)
@@ -148,7 +152,8 @@ def _include_routers(app: FastAPI, *, prefix: str) -> None:
     """Canonical paths are in the documents; the aliases are the same routes under other names."""
     versioned = APIRouter(responses=_PROBLEMS)
     versioned.include_router(accounts.registration)
-    for module in (accounts, streams, webhooks, hundredms):
+    versioned.include_router(uploads.description)
+    for module in (accounts, streams, uploads, webhooks, hundredms):
         versioned.include_router(module.router)
     app.include_router(health.router)
     app.include_router(docs.router)

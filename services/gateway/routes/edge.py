@@ -1,7 +1,7 @@
 """What surrounds every request: body limit, trace id, security and rate limit headers, log line and metric."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from time import monotonic, perf_counter
 from types import MappingProxyType
@@ -91,13 +91,22 @@ def _note(scope: Scope, *, status: int, seconds: float) -> None:
 class BodyLimit:
     """Refuses bodies that are too long, by their announced length or while they arrive, or that take too long."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, within_s: float = BODY_WITHIN_S) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        within_s: float = BODY_WITHIN_S,
+        is_bounded_elsewhere: Callable[[Scope], bool] = lambda _: False,
+    ) -> None:
+        """`is_bounded_elsewhere` names requests whose route reads the body piece by piece, with bounds of its own."""
         self._app = app
+        self._is_bounded_elsewhere = is_bounded_elsewhere
         self._max_bytes = max_bytes
         self._within_s = within_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or self._is_bounded_elsewhere(scope):
             await self._app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")

@@ -3,7 +3,7 @@
 from hashlib import sha256
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import APIRouter, Depends, Header, Query
 from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 from gateway.domain.page import Page
@@ -16,6 +16,7 @@ from gateway.domain.stream_options import (
     StreamOptions,
     check_metadata,
 )
+from gateway.domain.submission import MAX_EXTERNAL_ID
 from gateway.routes.bodies import RequestBody
 from gateway.routes.limited import LimitedByKey
 from gateway.routes.use_cases import PageQuery, Use, needs
@@ -24,6 +25,7 @@ from gateway.workflow.intake import StreamRequest
 from gateway.workflow.streams import RequestKey
 from shared.ids import HighlightId, StreamId
 
+MAX_GIVEN_EXTERNAL_ID = 200
 router = APIRouter(tags=["streams"], route_class=LimitedByKey)
 StreamReader = Annotated[Caller, Depends(needs(Scope.STREAMS_READ))]
 StreamWriter = Annotated[Caller, Depends(needs(Scope.STREAMS_WRITE))]
@@ -41,8 +43,18 @@ IdempotencyKey = Annotated[
 class StreamCreateRequest(RequestBody):
     source_url: str = Field(
         max_length=4096,
-        description="Address of an HLS playlist, live or VOD, over https or http.",
+        description="Where the media is: an HLS playlist (live or VOD) or a media file over https or http, an "
+        "`rtmp(s)`, `rtsp(s)` or `srt` address, the page of a Twitch channel or of a YouTube video, or "
+        "`upload:<id>` of a finished upload. The kind is told from the address, and where that says nothing "
+        "from what the source answers.",
         examples=["https://example.com/live/master.m3u8"],
+    )
+    external_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_GIVEN_EXTERNAL_ID,
+        description="The id that the stream has with you: given back, and a filter of the list. Need not be unique.",
+        examples=["match-17"],
     )
     platform: Platform | None = Field(default=None, description="Told from the address when absent.")
     options: StreamOptions = Field(
@@ -57,7 +69,10 @@ class StreamCreateRequest(RequestBody):
         f"at most {MAX_METADATA_KEYS} keys and {MAX_METADATA_CHARACTERS} characters of JSON.",
         examples=[{"match_id": "m-17"}],
     )
-    live: bool = Field(default=True, description="False sends the work to the lane for recordings.")
+    live: bool = Field(
+        default=True,
+        description="False sends the work to the lane for recordings, as it is always done with files and uploads.",
+    )
 
     @field_validator("metadata")
     @classmethod
@@ -89,7 +104,11 @@ class StopAnswer(BaseModel):
 async def create_stream(
     body: StreamCreateRequest, use: Use, caller: StreamWriter, idempotency_key: IdempotencyKey = None
 ) -> PublicStream:
-    """Follow a live stream, or a VOD, and find its highlights. Answers at once; the work is always async."""
+    """Follow a live stream, or a VOD, and find its highlights. The work is always asynchronous.
+
+    The source is looked at once, for some seconds at most; `source_check` tells what was found. One that does not
+    answer yet is accepted: it is tried again until it begins, or its time is over.
+    """
     request = StreamRequest(
         source_url=body.source_url,
         options=body.options,
@@ -97,6 +116,7 @@ async def create_stream(
         title=body.title,
         metadata=body.metadata or {},
         live=body.live,
+        external_id=body.external_id,
     )
     return await use.streams.submit(caller, request, request_key=_request_key(idempotency_key, body))
 
@@ -109,9 +129,16 @@ def _request_key(key: str | None, body: StreamCreateRequest) -> RequestKey | Non
 
 
 @router.get("/streams")
-async def list_streams(page: PageQuery, use: Use, caller: StreamReader) -> StreamList:
+async def list_streams(
+    page: PageQuery,
+    use: Use,
+    caller: StreamReader,
+    external_id: Annotated[
+        str | None, Query(max_length=MAX_EXTERNAL_ID, description="Only streams with this id elsewhere.")
+    ] = None,
+) -> StreamList:
     """The organization's streams, newest first."""
-    return StreamList(**_listed(await use.streams.streams(caller, page)))
+    return StreamList(**_listed(await use.streams.streams(caller, page, external_id=external_id)))
 
 
 @router.get("/streams/{stream_id}")

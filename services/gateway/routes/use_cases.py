@@ -19,6 +19,7 @@ from gateway.workflow.objects import SignedObjects
 from gateway.workflow.playback import Playback
 from gateway.workflow.rate_limits import RateLimits
 from gateway.workflow.streams import Streams
+from gateway.workflow.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class UseCases:
     hundredms_connections: HundredmsConnections
     objects: SignedObjects
     playback: Playback
+    uploads: Uploads
 
 
 def use_cases(request: Request) -> UseCases:

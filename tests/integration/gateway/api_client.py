@@ -12,7 +12,7 @@ import httpx2
 from fastapi import FastAPI
 from sqlalchemy import text
 
-from gateway.app import api, read_replica, use_cases
+from gateway.app import api, outbound_client, read_replica, use_cases
 from gateway.settings import GatewaySettings
 from shared import trace
 from shared.database import Database
@@ -101,6 +101,7 @@ def settings_for(database_url: str, folder: Path, **changes: Any) -> GatewaySett
         "url_signing_secret": "s" * 32,
         "secrets_keyring": generate_key(),
         "outbound_allow": ALLOWED,
+        "source_check_s": 0,
     }
     return GatewaySettings(_env_file=None, **values | changes)
 
@@ -116,8 +117,12 @@ class QuickPasswords:
 async def running_api(database_url: str, folder: Path, **changes: Any) -> AsyncIterator[GatewayApp]:
     trace.configure()
     settings = settings_for(database_url, folder, database_pool_size=5, **changes)
-    async with foundation("gateway", settings) as base, read_replica(settings) as replica:
-        cases = use_cases(base, settings, replica=replica, passwords=QuickPasswords())
+    async with (
+        foundation("gateway", settings) as base,
+        read_replica(settings) as replica,
+        outbound_client(settings) as http,
+    ):
+        cases = use_cases(base, settings, replica=replica, passwords=QuickPasswords(), http=http)
         app = api(cases, settings)
         transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
         async with (
