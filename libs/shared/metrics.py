@@ -59,6 +59,18 @@ hundredms_kept = _counter(
 )
 signals = _counter("tldr_signals_total", "Signals beside the picture, by whether they are kept.", "kind", "outcome")
 repairs = _counter("tldr_repairs_total", "Gaps that a recording was to fill, by outcome.", "outcome")
+hundredms_api_checks = _counter(
+    "tldr_100ms_api_checks_total", "Turns in which 100ms' API was asked for a connection.", "outcome"
+)
+hundredms_reconciled = _counter(
+    "tldr_100ms_reconciled_total", "Live streams that the API told of and no webhook had.", "effect"
+)
+hundredms_recordings = _counter(
+    "tldr_100ms_recordings_total", "Recordings of 100ms by what became of them.", "outcome"
+)
+hundredms_chat = _counter(
+    "tldr_100ms_chat_messages_total", "Messages of recorded chats: taken, or left out.", "outcome"
+)
 streams_finished = _counter("tldr_streams_finished_total", "Streams by terminal status.", "status", "cause")
 
 ingest_segments = _counter("tldr_ingest_segments_total", "Media segments by outcome.", "outcome")

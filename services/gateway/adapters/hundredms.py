@@ -2,25 +2,49 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy import ColumnElement, Row, case, func, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from gateway.adapters import tables as t
 from gateway.adapters.streams import StreamRows
 from gateway.domain.hundredms_connection import Checks, Connection
+from gateway.domain.hundredms_sighting import KnownStream, Sighting
+from gateway.domain.stream_status import TERMINAL
 from gateway.domain.submission import StreamPlace
-from gateway.workflow.hundredms import ReceivedEvent
+from gateway.workflow.hundredms import ReceivedEvent, SourceEnd
+from gateway.workflow.hundredms_reconciliation import Checked, DueConnection, DueConnections
 from shared.database import Database
-from shared.ids import ConnectionId, OrganizationId
+from shared.ids import ConnectionId, OrganizationId, StreamId
 
 # 100ms repeats a webhook for 14 s, and a beam is never started twice: all later is for people who look for a cause.
 KEPT_DAYS = 30
 PRUNED_AT_ONCE = 5_000
+# Longer than any live stream of 100ms: its sessions end after 12 hours.
+KNOWN_FOR = timedelta(hours=36)
 _FORGET = text(
-    "SELECT forget_hundredms_events(:days, :at_most) AS events, forget_hundredms_stops(:days, :at_most) AS stops"
+    "SELECT forget_hundredms_events(:days, :at_most) AS events, forget_hundredms_stops(:days, :at_most) AS stops, "
+    "forget_hundredms_recordings(:days, :at_most) AS recordings"
+)
+_CLAIM_API = text("SELECT * FROM claim_hundredms_api(:at_most, :pause_s)")
+_CONNECTION = t.hundredms_connections.c
+_STREAM, _TOLD, _BURIED = t.streams.c, t.hundredms_streams.c, t.hundredms_stops.c
+_OURS = t.streams.join(t.hundredms_streams, _TOLD.stream_id == _STREAM.stream_id)
+_IS_OVER = _STREAM.stop_requested_at.is_not(None) | _STREAM.status.in_(sorted(TERMINAL))
+_KNOWN = (
+    _TOLD.stream_id,
+    _TOLD.room_id,
+    _TOLD.session_id,
+    _TOLD.url_key,
+    _TOLD.beam_id,
+    _TOLD.live_id,
+    _TOLD.started_at,
+    _TOLD.stopped_at,
+    _TOLD.absences,
+    _TOLD.created_at,
+    _IS_OVER.label("is_over"),
 )
 
 
@@ -58,6 +82,10 @@ class HundredmsRows(StreamRows):
             "organization_id": self._organization_id,
             "reason": received.event.reason,
             "stopped_at": received.received_at,
+            "room_id": received.event.room_id,
+            "session_id": received.event.session_id,
+            "source_started_at": received.event.started_at,
+            "source_stopped_at": received.event.stopped_at,
         }
         await self._execute(postgresql.insert(t.hundredms_stops).values(values).on_conflict_do_nothing())
 
@@ -66,8 +94,131 @@ class HundredmsRows(StreamRows):
         await self._execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
     async def find_beam(self, connection_id: ConnectionId, beam_id: str) -> StreamPlace | None:
-        streams = t.streams.c
-        return await self._find(streams.connection_id == connection_id, streams.external_id == beam_id)
+        """By its beam, or by the id that a gateway of the release before gave it."""
+        of_beam = select(_TOLD.stream_id).where(
+            _TOLD.connection_id == connection_id, _TOLD.beam_id == beam_id
+        )
+        found = await self._find(_STREAM.stream_id.in_(of_beam))
+        return found or await self._find(
+            _STREAM.connection_id == connection_id, _STREAM.external_id == beam_id
+        )
+
+    async def lock_room(self, connection_id: ConnectionId, room_id: str) -> None:
+        name = f"{connection_id}|room|{room_id}"
+        await self._execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+
+    async def known(
+        self, connection_id: ConnectionId, *, room_id: str | None = None
+    ) -> tuple[KnownStream, ...]:
+        recent = (_TOLD.created_at > func.now() - KNOWN_FOR) | ~_IS_OVER
+        conditions = [_TOLD.connection_id == connection_id, recent]
+        if room_id is not None:
+            conditions.append(_TOLD.room_id == room_id)
+        rows = await self._execute(select(*_KNOWN).select_from(_OURS).where(*conditions))
+        return tuple(_known(row) for row in rows)
+
+    async def buried(self, connection_id: ConnectionId) -> tuple[Sighting, ...]:
+        recent = _BURIED.stopped_at > func.now() - KNOWN_FOR
+        rows = await self._execute(
+            select(t.hundredms_stops).where(_BURIED.connection_id == connection_id, recent)
+        )
+        return tuple(_sighting_of_stop(row) for row in rows)
+
+    async def know(self, connection_id: ConnectionId, stream_id: StreamId, sighting: Sighting) -> None:
+        values = {
+            "stream_id": stream_id,
+            "connection_id": connection_id,
+            "organization_id": self._organization_id,
+            "room_id": sighting.room_id,
+            "session_id": sighting.session_id,
+            "url_key": sighting.url_key,
+            "beam_id": sighting.beam_id or None,
+            "live_id": sighting.live_id or None,
+            "started_at": sighting.started_at,
+        }
+        await self._execute(postgresql.insert(t.hundredms_streams).values(values))
+
+    async def claim(self, stream_id: StreamId, *, beam_id: str) -> None:
+        await self._told(stream_id, beam_id=beam_id)
+
+    async def link(self, stream_id: StreamId, *, live_id: str) -> None:
+        await self._told(stream_id, live_id=live_id)
+
+    async def count_absence(self, stream_id: StreamId, *, absent: bool) -> None:
+        await self._told(stream_id, absences=_TOLD.absences + 1 if absent else 0)
+
+    async def place(self, stream_id: StreamId) -> StreamPlace | None:
+        return await self._find(_STREAM.stream_id == stream_id)
+
+    async def end_at_source(self, place: StreamPlace, end: SourceEnd, *, at: datetime) -> None:
+        values: dict[str, Any] = {
+            "source_failed": case((_STREAM.source_end.is_(None), end.failed), else_=_STREAM.source_failed),
+            "source_end": func.coalesce(_STREAM.source_end, end.words or None),
+            "updated_at": at,
+        }
+        if place.status not in TERMINAL:
+            values["stop_requested_at"] = func.coalesce(_STREAM.stop_requested_at, at)
+        await self._execute(update(t.streams).where(_STREAM.stream_id == place.stream_id).values(values))
+        await self._told(place.stream_id, stopped_at=func.coalesce(_TOLD.stopped_at, end.stopped_at or at))
+
+    async def note_check(self, due: DueConnection, checked: Checked, *, at: datetime) -> None:
+        values: dict[str, Any] = {"api_checked_at": at, "api_failures": 0, "api_error": None}
+        if checked.error is not None:
+            wait = func.make_interval(0, 0, 0, 0, 0, 0, checked.due_in_s or 0)
+            values = {
+                "api_failures": due.api_failures + 1,
+                "api_error": checked.error,
+                "api_due_at": func.now() + wait,
+            }
+        statement = update(t.hundredms_connections).where(
+            _CONNECTION.connection_id == due.connection_id,
+            _CONNECTION.sealed_api_credentials == due.sealed_api_credentials,
+        )
+        await self._execute(statement.values(values))
+
+    async def add_recording(self, received: ReceivedEvent, recording_id: str, *, sealed_details: str) -> bool:
+        values = {
+            "connection_id": received.connection.connection_id,
+            "recording_id": recording_id,
+            "organization_id": self._organization_id,
+            "beam_id": received.event.beam_id,
+            "sealed_details": sealed_details,
+            "received_at": received.received_at,
+        }
+        statement = postgresql.insert(t.hundredms_recordings).values(values).on_conflict_do_nothing()
+        return (await self._execute(statement)).rowcount == 1
+
+    async def _told(self, stream_id: StreamId, **values: Any) -> None:
+        await self._execute(update(t.hundredms_streams).where(_TOLD.stream_id == stream_id).values(**values))
+
+
+def _known(row: Row[Any]) -> KnownStream:
+    return KnownStream(
+        stream_id=StreamId(row.stream_id),
+        sighting=Sighting(
+            room_id=row.room_id,
+            session_id=row.session_id,
+            url_key=row.url_key,
+            started_at=row.started_at,
+            stopped_at=row.stopped_at,
+            beam_id=row.beam_id or "",
+            live_id=row.live_id or "",
+        ),
+        is_over=row.is_over,
+        absences=row.absences,
+        created_at=row.created_at,
+    )
+
+
+def _sighting_of_stop(row: Row[Any]) -> Sighting:
+    """A stop without a moment of its own happened before it came in."""
+    return Sighting(
+        room_id=row.room_id or "",
+        session_id=row.session_id or "",
+        started_at=row.source_started_at,
+        stopped_at=row.source_stopped_at or row.stopped_at,
+        beam_id=row.beam_id,
+    )
 
 
 def _same_event(received: ReceivedEvent) -> tuple[ColumnElement[bool], ...]:
@@ -125,12 +276,24 @@ def _connection(row: Mapping[Any, Any]) -> Connection:
     )
 
 
+def due_connections(database: Database) -> DueConnections:
+    """The look across tenants; the rows that it gives are taken until the pause is over."""
+
+    async def due(*, at_most: int, pause_s: float) -> tuple[DueConnection, ...]:
+        async with database.transaction() as session:
+            connection = await session.connection()
+            rows = await connection.execute(_CLAIM_API, {"at_most": at_most, "pause_s": pause_s})
+            return tuple(DueConnection(**row) for row in rows.mappings())
+
+    return due
+
+
 async def prune_webhooks(database: Database, *, at_once: int = PRUNED_AT_ONCE) -> bool:
     """Forget, for all organizations, what 100ms told `KEPT_DAYS` ago; True when more may be left."""
     async with database.transaction() as session:
         connection = await session.connection()
         row = (await connection.execute(_FORGET, {"days": KEPT_DAYS, "at_most": at_once})).one()
-    return at_once <= int(max(row.events, row.stops))
+    return at_once <= int(max(row.events, row.stops, row.recordings))
 
 
 def backlog_turns(database: Database) -> Callable[[], AbstractAsyncContextManager[bool]]:

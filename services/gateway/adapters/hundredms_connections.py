@@ -38,6 +38,9 @@ _SHOWN = (
     _still(_CONNECTION.previous_hmac_secret_until).label("previous_hmac_secret_until"),
     _CONNECTION.created_at,
     _CONNECTION.updated_at,
+    _CONNECTION.sealed_api_credentials.is_not(None).label("has_api_credentials"),
+    _CONNECTION.api_checked_at,
+    _CONNECTION.api_error,
 )
 
 
@@ -99,9 +102,26 @@ class ConnectionRows(Tables):
         }
         return await self._update(connection_id, values, at=at)
 
+    async def set_api_credentials(
+        self, connection_id: ConnectionId, sealed: str | None, *, at: datetime
+    ) -> ConnectionView | None:
+        values = {
+            "sealed_api_credentials": sealed,
+            "api_due_at": None if sealed is None else func.now(),
+            "api_failures": 0,
+            "api_checked_at": None,
+            "api_error": None,
+        }
+        return await self._update(connection_id, values, at=at)
+
     async def delete_connection(self, connection_id: ConnectionId, *, at: datetime) -> bool:
         """Its secrets go at once; its row stays, since what it received points to it."""
-        values = {"disabled_at": at, "secret_hashes": [], "sealed_hmac_secrets": []}
+        values = {
+            "disabled_at": at,
+            "secret_hashes": [],
+            "sealed_hmac_secrets": [],
+            "sealed_api_credentials": None,
+        }
         return await self._update(connection_id, values, at=at) is not None
 
     async def _update(

@@ -8,6 +8,8 @@ from hashlib import sha256
 from json import dumps
 from typing import Any
 
+from gateway.domain.refusals import Unacceptable
+
 # 100ms refuses what was issued in its future; clocks differ.
 SKEW_S = 10
 LIFETIME_S = 600
@@ -19,6 +21,16 @@ class ApiCredentials:
 
     access_key: str
     app_secret: str = field(repr=False)
+
+
+def check_credentials(credentials: ApiCredentials) -> None:
+    """Raise Unacceptable for what cannot come from 100ms' dashboard, a pasted line end for instance."""
+    for field_name, value in (
+        ("access_key", credentials.access_key),
+        ("app_secret", credentials.app_secret),
+    ):
+        if not all("!" <= character <= "~" for character in value):
+            raise Unacceptable("It must be of visible ASCII characters, without spaces", field=field_name)
 
 
 def management_token(credentials: ApiCredentials, *, token_id: str, now: datetime) -> str:

@@ -14,6 +14,7 @@ from gateway.domain.hundredms_connection import (
     Checks,
 )
 from gateway.domain.hundredms_networks import MAX_NETWORKS
+from gateway.domain.hundredms_token import ApiCredentials
 from gateway.domain.scopes import Scope
 from gateway.domain.stream_options import StreamOptions
 from gateway.routes.bodies import RequestBody
@@ -132,6 +133,15 @@ class HmacRotationBody(RotationBody):
     secret: HmacSecret | None = Field(default=None, description="The new one. Made by us when absent.")
 
 
+class ApiCredentialsBody(RequestBody):
+    """From the developer section of 100ms' dashboard. Never shown again, here or elsewhere."""
+
+    access_key: str = Field(min_length=8, max_length=200, description="The app access key.")
+    app_secret: SecretStr = Field(
+        min_length=MIN_HMAC_SECRET, max_length=400, description="The app secret that tokens are signed with."
+    )
+
+
 class ConnectionAnswer(BaseModel):
     """A connection, without its secrets."""
 
@@ -149,6 +159,11 @@ class ConnectionAnswer(BaseModel):
     previous_hmac_secret_until: AwareDatetime | None = Field(
         description="Until then the HMAC secret before is taken too."
     )
+    has_api_credentials: bool = Field(
+        description="Whether 100ms' API is asked too, so that a lost webhook costs less than a minute."
+    )
+    api_checked_at: AwareDatetime | None = Field(description="When 100ms' API answered last.")
+    api_error: str | None = Field(description="Why it has not answered since; null while it does.")
     created_at: AwareDatetime
     updated_at: AwareDatetime
 
@@ -244,6 +259,27 @@ async def rotate_hundredms_hmac_secret(
     return RotatedAnswer(**_answer(rotated.view), secret=rotated.secret)
 
 
+@router.put("/connections/100ms/{connection_id}/api-credentials")
+async def set_hundredms_api_credentials(
+    connection_id: str, body: ApiCredentialsBody, use: Use, caller: ConnectionWriter
+) -> ConnectionAnswer:
+    """Let us ask 100ms' API for streams that no webhook told of. Replaces the credentials before at once."""
+    credentials = ApiCredentials(access_key=body.access_key, app_secret=body.app_secret.get_secret_value())
+    view = await use.hundredms_connections.set_api_credentials(
+        caller, ConnectionId(connection_id), credentials
+    )
+    return ConnectionAnswer(**_answer(view))
+
+
+@router.delete("/connections/100ms/{connection_id}/api-credentials")
+async def delete_hundredms_api_credentials(
+    connection_id: str, use: Use, caller: ConnectionWriter
+) -> ConnectionAnswer:
+    """Forget the credentials. Webhooks go on."""
+    view = await use.hundredms_connections.drop_api_credentials(caller, ConnectionId(connection_id))
+    return ConnectionAnswer(**_answer(view))
+
+
 @router.delete("/connections/100ms/{connection_id}")
 async def delete_hundredms(connection_id: str, use: Use, caller: ConnectionWriter) -> DeletedConnection:
     """Let nothing more in by it. Streams that it started go on."""
@@ -289,6 +325,9 @@ def _answer(view: ConnectionView) -> dict[str, Any]:
         "options": view.options,
         "previous_secret_until": view.previous_secret_until,
         "previous_hmac_secret_until": view.previous_hmac_secret_until,
+        "has_api_credentials": view.has_api_credentials,
+        "api_checked_at": view.api_checked_at,
+        "api_error": view.api_error,
         "created_at": view.created_at,
         "updated_at": view.updated_at,
     }

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from json import dumps
 from typing import Any, ClassVar, Protocol
 
 from gateway.domain.hundredms_connection import (
@@ -18,6 +19,7 @@ from gateway.domain.hundredms_connection import (
     secret_hash,
 )
 from gateway.domain.hundredms_networks import read_networks
+from gateway.domain.hundredms_token import ApiCredentials, check_credentials
 from gateway.domain.refusals import Conflict, NotFound, Unacceptable
 from gateway.domain.stream_options import StreamOptions
 from gateway.workflow.accounts import Entropy
@@ -39,7 +41,10 @@ class TooManyConnections(Conflict):
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionView:
-    """A connection as its owner sees it. `previous_…_until`: until when the secret before is taken as well."""
+    """A connection as its owner sees it. `previous_…_until`: until when the secret before is taken as well.
+
+    `api_checked_at` is when 100ms' API answered last, `api_error` why it has not since.
+    """
 
     connection_id: ConnectionId
     name: str
@@ -52,6 +57,9 @@ class ConnectionView:
     previous_hmac_secret_until: datetime | None
     created_at: datetime
     updated_at: datetime
+    has_api_credentials: bool = False
+    api_checked_at: datetime | None = None
+    api_error: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +120,12 @@ class ConnectionTables(Protocol):
         self, connection_id: ConnectionId, sealed: str, *, overlap_s: int, at: datetime
     ) -> ConnectionView | None:
         """As `rotate_secret`."""
+        ...
+
+    async def set_api_credentials(
+        self, connection_id: ConnectionId, sealed: str | None, *, at: datetime
+    ) -> ConnectionView | None:
+        """Put these in place of what was there; None takes them away."""
         ...
 
     async def delete_connection(self, connection_id: ConnectionId, *, at: datetime) -> bool: ...
@@ -230,6 +244,20 @@ class HundredmsConnections:
             rotated = RotatedSecret(_found(view), chosen)
         self._on_change(connection_id)
         return rotated
+
+    async def set_api_credentials(
+        self, caller: Caller, connection_id: ConnectionId, credentials: ApiCredentials
+    ) -> ConnectionView:
+        """First or new credentials of 100ms' API; those before are used no more. Raises NotFound, Unacceptable."""
+        check_credentials(credentials)
+        sealed = self._sealed(dumps(asdict(credentials)), connection_id)
+        async with self._open(caller.organization_id) as tables:
+            return _found(await tables.set_api_credentials(connection_id, sealed, at=self._clock()))
+
+    async def drop_api_credentials(self, caller: Caller, connection_id: ConnectionId) -> ConnectionView:
+        """The API is asked no more; webhooks go on. Raises NotFound."""
+        async with self._open(caller.organization_id) as tables:
+            return _found(await tables.set_api_credentials(connection_id, None, at=self._clock()))
 
     async def delete(self, caller: Caller, connection_id: ConnectionId) -> None:
         """Nothing more is let in by it; streams that it started go on. Raises NotFound."""
