@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
 
+from ingest.domain.ads import Ads, Exclusion
 from ingest.domain.playlist import Segment
 from ingest.domain.timeline import PlacedGap, PlacedSegment, Timeline
 
@@ -42,6 +43,14 @@ class EndCause(StrEnum):
     UNSUPPORTED_ENCRYPTION = "unsupported_encryption"
 
 
+class SignalKind(StrEnum):
+    """What a stream tells beside its picture, named as in `signal.received`."""
+
+    METADATA = "metadata"
+    CAPTION = "caption"
+    CUSTOM = "custom"
+
+
 class FailureKind(StrEnum):
     """What went wrong with a request, where the status alone does not say it."""
 
@@ -72,7 +81,8 @@ class Cursor:
     """The last committed place of a stream, enough to decide on from there as the former owner would have.
 
     `sequence` is that of the last segment or gap settled in `epoch` (-1: nothing joined yet), `identity` its
-    URL path ("" after a gap), `endlist_sequence` the newest one under a seen ENDLIST (-1: not seen).
+    URL path ("" after a gap), `endlist_sequence` the newest one under a seen ENDLIST (-1: not seen), `variant` the
+    rendition that its numbers belong to ("" where there is only one).
     """
 
     epoch: int = 0
@@ -86,13 +96,16 @@ class Cursor:
     stall_count: int = 0
     stalled: bool = False
     ended: str = ""
+    variant: str = ""
+    ads: Ads = field(default_factory=Ads)
     timeline: Timeline = field(default_factory=Timeline)
 
     def to_json(self) -> dict[str, Any]:
         """Primitives only; `from_json` reads them back."""
         plain = {name: getattr(self, name) for name in _PLAIN_FIELDS}
         end = self.date_time_end.isoformat() if self.date_time_end else None
-        return {**plain, "date_time_end": end, "timeline": self.timeline.to_json()}
+        known = {"ads": self.ads.to_json()} if self.ads != Ads() else {}
+        return {**plain, **known, "date_time_end": end, "timeline": self.timeline.to_json()}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> "Cursor":
@@ -102,6 +115,7 @@ class Cursor:
         return cls(
             **plain,
             date_time_end=datetime.fromisoformat(end) if end else None,
+            ads=Ads.from_json(document["ads"]) if "ads" in document else Ads(),
             timeline=Timeline.from_json(document["timeline"]),
         )
 
@@ -117,6 +131,7 @@ _PLAIN_FIELDS: Final = (
     "stall_count",
     "stalled",
     "ended",
+    "variant",
 )
 
 
@@ -147,12 +162,16 @@ class Joined:
 
 @dataclass(frozen=True, kw_only=True)
 class CommitSegment:
-    """The next segment in order is stored: commit its row together with `cursor`."""
+    """The next segment in order is stored: commit its row together with `cursor`.
+
+    `excluded` says why no analysis window may hold it, where it is no programme.
+    """
 
     epoch: int
     segment: Segment
     placed: PlacedSegment
     cursor: Cursor
+    excluded: Exclusion | None = None
 
     @property
     def sequence(self) -> int:
@@ -175,6 +194,36 @@ class SegmentLost:
     def estimated_us(self) -> int:
         """Estimated length of what is missing."""
         return self.placed.duration_us
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentUnwanted:
+    """A segment that was asked for will come from another variant: forget what was fetched of it."""
+
+    epoch: int
+    sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class SignalSeen:
+    """Something that the stream tells beside its picture; `at_us` is None where only the wall clock is known.
+
+    `external_id` and `wall_at` name it: whoever reads it again tells the same.
+    """
+
+    kind: SignalKind
+    external_id: str
+    text: str
+    at_us: int | None
+    wall_at: datetime | None
+    duration_us: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UseOtherVariant:
+    """This rendition cannot give what it lists: go on with the next best, or answer `on_no_other_variant`."""
+
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +275,9 @@ Action = (
     Joined
     | CommitSegment
     | SegmentLost
+    | SegmentUnwanted
+    | SignalSeen
+    | UseOtherVariant
     | ReloadMaster
     | ReloadWithoutDelta
     | Stalled

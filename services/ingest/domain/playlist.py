@@ -4,6 +4,7 @@ Fetching, choosing when to reload and judging what changed between two reloads l
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -11,6 +12,7 @@ from math import isfinite
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
+from ingest.domain.cues import Cue, read_cue_continued, read_cue_in, read_cue_out, read_splice_cue
 from shared.errors import PermanentError, RetryableError
 
 MICROSECONDS: Final = 1_000_000
@@ -19,6 +21,9 @@ _LONGEST_TARGET_S: Final = 3_600.0
 _FALLBACK_TARGET_S: Final = 6.0  # the target duration that Apple's authoring specification recommends
 _KEPT_FAULTS: Final = 20
 _KEPT_DATE_RANGES: Final = 1_000
+_KEPT_CUES: Final = 8
+_WORTH_SKIPPING: Final = 16_384  # characters; a shorter list is read whole each time
+_ANCHOR_CHARACTERS: Final = 400
 _PLAUSIBLE_YEARS: Final = range(1990, 2200)
 _AUDIO_CODECS: Final = ("mp4a", "ac-3", "ec-3", "opus", "flac", "mp3")
 _PLAIN_RELATIVE_URI: Final = re.compile(r"(?!\.)[\w.-]+(?:/(?!\.)[\w.-]+)*", re.ASCII)
@@ -122,6 +127,7 @@ class Segment:
     init: InitSection | None = None
     byte_range: ByteRange | None = None
     gap: bool = False
+    cues: tuple[Cue, ...] = ()
 
     @property
     def identity(self) -> str:
@@ -145,6 +151,7 @@ class MediaPlaylist:
     """A media playlist; `segments` may begin after `media_sequence` (what the caller knows was skipped).
 
     `ended` is ENDLIST with everything parsed; `truncated` says that entries beyond the cap were left out.
+    `variant` and `has_other_variants` say which of several renditions it is; the text itself does not know.
     """
 
     url: str
@@ -159,6 +166,9 @@ class MediaPlaylist:
     skipped: bool = False
     date_ranges: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    blocks_reload: bool = False
+    variant: str = ""
+    has_other_variants: bool = False
 
     @property
     def last_sequence(self) -> int:
@@ -176,6 +186,13 @@ class Variant:
     height: int = 0
     codecs: str = ""
     audio_group: str = ""
+    subtitles_group: str = ""
+    ordinal: int = 0
+
+    @property
+    def name(self) -> str:
+        """Same for the same rendition, whatever its address and token are by now; spares count from 0."""
+        return f"{self.width}x{self.height}@{self.bandwidth}.{self.ordinal}"
 
     @property
     def lines(self) -> int:
@@ -219,16 +236,52 @@ def parse_playlist(
     Segments below `from_sequence` are counted but not built, so that reading a long EVENT playlist again
     costs little; when the list ends below it (a reset), all are built. Raises NotAPlaylist or PlaylistTooLarge.
     """
-    bounds = limits or PlaylistLimits()
-    lines = _checked_lines(text, url=url, limits=bounds)
-    if any(line.startswith("#EXT-X-STREAM-INF:") for line in lines):
-        return _MultivariantReader(url, bounds).read(lines)
-    if not any(line.startswith("#EXT-X-TARGETDURATION") for line in lines):
-        raise NotAPlaylist(f"neither TARGETDURATION nor STREAM-INF in the playlist at {url}")
-    parsed = _MediaReader(url, bounds, from_sequence).read(lines)
-    if not parsed.segments and parsed.listed_count:
-        return _MediaReader(url, bounds, 0).read(lines)
-    return parsed
+    return PlaylistReader(limits=limits).read(text, url=url, from_sequence=from_sequence)
+
+
+class PlaylistReader:
+    """Reads the reloads of one list: in a long one, what an earlier reload proved is not even looked at again.
+
+    It remembers one place (some hundred characters of text, and what holds there), so memory does not grow.
+    """
+
+    def __init__(self, *, limits: PlaylistLimits | None = None) -> None:
+        self._limits = limits or PlaylistLimits()
+        self._checkpoint: _Checkpoint | None = None
+
+    def read(self, text: str, *, url: str, from_sequence: int = 0) -> MediaPlaylist | MultivariantPlaylist:
+        """As `parse_playlist`, with the same errors."""
+        _check_head(text, url=url, limits=self._limits)
+        return self._resumed(text, url, from_sequence) or self._read_whole(text, url, from_sequence)
+
+    def _read_whole(self, text: str, url: str, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:
+        self._checkpoint = None
+        if "#EXT-X-STREAM-INF:" in text:
+            return _MultivariantReader(url, self._limits).read(text)
+        if "#EXT-X-TARGETDURATION" not in text:
+            raise NotAPlaylist(f"neither TARGETDURATION nor STREAM-INF in the playlist at {url}")
+        reader = _MediaReader(url, self._limits, from_sequence)
+        parsed = reader.read(text)
+        if parsed.segments or not parsed.listed_count:
+            self._checkpoint = reader.checkpoint
+            return parsed
+        return _MediaReader(url, self._limits, 0).read(text)
+
+    def _resumed(self, text: str, url: str, from_sequence: int) -> MediaPlaylist | None:
+        """The list from the checkpoint on, as far as it is still the same list up to there; else None."""
+        known = self._checkpoint
+        if known is None or known.url != url or known.sequence > from_sequence:
+            return None
+        head = _head_of(text)
+        at = known.found_in(text, head)
+        if at is None:
+            return None
+        reader = _MediaReader(url, self._limits, from_sequence)
+        parsed = reader.read_from(known, text, head=head, at=at)
+        if not parsed.segments:
+            return None
+        self._checkpoint = reader.checkpoint or replace(known, head=head, end=at)
+        return parsed
 
 
 def choose_variant(
@@ -236,10 +289,10 @@ def choose_variant(
 ) -> Variant:
     """The best variant of at most `target_height` lines, else the nearest above it.
 
-    Variants without a resolution count only when none has one: then the best by bandwidth. URLs in
+    Variants without a resolution count only when none has one: then the best by bandwidth. Names in
     `excluding` (those that failed) are passed over. Raises NoUsableVariant.
     """
-    usable = [v for v in playlist.variants if not v.location.refusal and v.location.url not in excluding]
+    usable = [v for v in playlist.variants if not v.location.refusal and v.name not in excluding]
     if not usable:
         raise NoUsableVariant(f"no variant of {playlist.url} may be fetched")
     seen = [v for v in usable if v.has_video] or usable
@@ -286,15 +339,19 @@ def _identity(location: Location, byte_range: ByteRange | None) -> str:
     return f"{location.path}@{byte_range.offset}" if byte_range else location.path
 
 
-def _checked_lines(text: str, *, url: str, limits: PlaylistLimits) -> list[str]:
+def _check_head(text: str, *, url: str, limits: PlaylistLimits) -> None:
     if len(text) > limits.size_characters:
         raise PlaylistTooLarge(
             f"playlist at {url} has {len(text)} characters, more than {limits.size_characters}"
         )
-    head = text.removeprefix("\ufeff").lstrip()
-    if not head.startswith("#EXTM3U"):
+    if not text[:4096].lstrip("\ufeff \t\r\n").startswith("#EXTM3U"):
         raise NotAPlaylist(f"body at {url} does not begin with #EXTM3U")
-    return [line.strip() for line in head.split("\n")]
+
+
+def _head_of(text: str) -> str:
+    """All before the first segment."""
+    end = text.find("#EXTINF")
+    return text if end < 0 else text[:end]
 
 
 def _whole(value: str, fallback: int) -> int:
@@ -343,6 +400,7 @@ class _Pending:
     discontinuity: bool = False
     gap: bool = False
     byte_range: str = ""
+    cues: list[Cue] = field(default_factory=list)
 
 
 @dataclass
@@ -354,6 +412,42 @@ class _Carried:
     wall_at: datetime | None = None
     range_end: dict[str, int] = field(default_factory=dict)
     discontinuities: int = 0
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """A place between two segments of a long list: `text[:end]` holds all below `sequence`."""
+
+    url: str
+    sequence: int
+    head: str
+    anchor: str
+    end: int
+    carried: _Carried
+    discontinuity_sequence: int
+
+    def found_in(self, text: str, head: str) -> int | None:
+        """Where the place is in a reload; None when the list below it may be another one.
+
+        A list that only grew has it where it was. One whose window moved on has it further ahead, and as many
+        segments before it as the numbers say.
+        """
+        if "#EXT-X-SKIP" in head:
+            return None
+        if head == self.head:
+            return self.end if text.startswith(self.anchor, self.end - len(self.anchor)) else None
+        first = _media_sequence_of(head)
+        if first <= _media_sequence_of(self.head) or first >= self.sequence:
+            return None
+        start = text.rfind(self.anchor)
+        end = start + len(self.anchor)
+        is_same = start >= 0 and text.count("\n#EXTINF", len(head) - 1, end) == self.sequence - first
+        return end if is_same else None
+
+
+def _media_sequence_of(head: str) -> int:
+    _, _, rest = head.partition("#EXT-X-MEDIA-SEQUENCE:")
+    return _whole(rest.partition("\n")[0], 0)
 
 
 class _MediaReader:
@@ -374,25 +468,78 @@ class _MediaReader:
         self._segments: list[Segment] = []
         self._date_ranges: list[str] = []
         self._kind = ""
-        self._endlist = self._skipped = self._truncated = False
+        self._endlist = self._skipped = self._truncated = self._blocks_reload = False
+        self.checkpoint: _Checkpoint | None = None
 
-    def read(self, lines: list[str]) -> MediaPlaylist:
+    def read(self, text: str) -> MediaPlaylist:
+        lines = text.lstrip("\ufeff").split("\n")
         self._read_head(lines)
-        for line in lines:
+        self._read_lines(lines, text=text, at=len(text) - len(text.lstrip("\ufeff")))
+        return self._result()
+
+    def read_from(self, known: _Checkpoint, text: str, *, head: str, at: int) -> MediaPlaylist:
+        """The head, then what stands behind the checkpoint, and the date ranges between the two."""
+        lines = head.split("\n")
+        self._read_head(lines)
+        self._read_lines(lines, text="", at=0)
+        self._pending = _Pending()
+        base = self._discontinuity_base or 0
+        self._carried = replace(
+            known.carried,
+            range_end=dict(known.carried.range_end),
+            discontinuities=known.discontinuity_sequence - base,
+        )
+        self._listed = known.sequence - self._media_sequence
+        if head != known.head:
+            self._find_date_ranges(text, start=len(head), end=at)
+        self._read_lines(text[at:].split("\n"), text=text, at=at)
+        return self._result()
+
+    def _read_lines(self, lines: list[str], *, text: str, at: int) -> None:
+        """`at` is where the lines begin in `text`, for the checkpoint; without a text there will be none."""
+        for raw in lines:
+            line = raw.strip()
+            at += len(raw) + 1
             if not line:
                 continue
             if line[0] != "#":
                 self._add_segment(line)
+                if text and self._media_sequence + self._listed == self._from_sequence:
+                    self._note_checkpoint(text, end=at)
                 continue
             tag, _, value = line.partition(":")
             reader = _MEDIA_TAGS.get(tag)
             if reader is not None:
                 reader(self, value)
-        return self._result()
+
+    def _note_checkpoint(self, text: str, *, end: int) -> None:
+        """Right before the first segment that was asked for."""
+        if len(text) < _WORTH_SKIPPING or end > len(text):
+            return
+        last_line = end - 1 - text.rfind("\n", 0, end - 1)
+        carried = replace(self._carried, range_end=dict(self._carried.range_end))
+        self.checkpoint = _Checkpoint(
+            url=self._url,
+            sequence=self._from_sequence,
+            head=_head_of(text),
+            anchor=text[max(0, end - last_line - _ANCHOR_CHARACTERS) : end],
+            end=end,
+            carried=carried,
+            discontinuity_sequence=(self._discontinuity_base or 0) + carried.discontinuities,
+        )
+
+    def _find_date_ranges(self, text: str, *, start: int, end: int) -> None:
+        tag = "\n#EXT-X-DATERANGE:"
+        at = text.find(tag, start, end)
+        while at >= 0:
+            stop = text.find("\n", at + 1)
+            self._read_date_range(text[at + len(tag) : stop].strip())
+            at = text.find(tag, stop, end)
 
     def _read_head(self, lines: list[str]) -> None:
         """Sequence and target first: they count for every segment, wherever the server put the tags."""
-        for line in lines:
+        for raw in lines:
+            line = raw.strip()
             if line.startswith("#EXT-X-TARGETDURATION"):
                 self._read_target(line.partition(":")[2])
             elif line.startswith("#EXT-X-MEDIA-SEQUENCE:"):
@@ -431,6 +578,27 @@ class _MediaReader:
 
     def _read_gap(self, _: str) -> None:
         self._pending.gap = True
+
+    def _read_cue_out(self, value: str) -> None:
+        self._add_cue(read_cue_out(value))
+
+    def _read_cue_continued(self, value: str) -> None:
+        self._add_cue(read_cue_continued(value))
+
+    def _read_cue_in(self, value: str) -> None:
+        self._add_cue(read_cue_in(value))
+
+    def _read_splice(self, value: str) -> None:
+        cue = read_splice_cue(value)
+        if cue is not None:
+            self._add_cue(cue)
+
+    def _add_cue(self, cue: Cue) -> None:
+        if len(self._pending.cues) < _KEPT_CUES:
+            self._pending.cues.append(cue)
+
+    def _read_server_control(self, value: str) -> None:
+        self._blocks_reload = parse_attributes(value).get("CAN-BLOCK-RELOAD", "").upper() == "YES"
 
     def _read_byte_range(self, value: str) -> None:
         self._pending.byte_range = value
@@ -528,6 +696,7 @@ class _MediaReader:
             init=self._carried.init,
             byte_range=self._range(pending.byte_range, location.url, carry=True),
             gap=pending.gap,
+            cues=tuple(pending.cues),
         )
 
     def _result(self) -> MediaPlaylist:
@@ -545,6 +714,7 @@ class _MediaReader:
             skipped=self._skipped,
             date_ranges=tuple(self._date_ranges),
             faults=tuple(self._faults.kept),
+            blocks_reload=self._blocks_reload,
         )
 
 
@@ -562,6 +732,11 @@ _MEDIA_TAGS: Final[dict[str, Callable[[_MediaReader, str], None]]] = {
     "#EXT-X-PLAYLIST-TYPE": _MediaReader._read_kind,
     "#EXT-X-SKIP": _MediaReader._read_skip,
     "#EXT-X-ENDLIST": _MediaReader._read_endlist,
+    "#EXT-X-CUE-OUT": _MediaReader._read_cue_out,
+    "#EXT-X-CUE-OUT-CONT": _MediaReader._read_cue_continued,
+    "#EXT-X-CUE-IN": _MediaReader._read_cue_in,
+    "#EXT-OATCLS-SCTE35": _MediaReader._read_splice,
+    "#EXT-X-SERVER-CONTROL": _MediaReader._read_server_control,
 }
 
 
@@ -576,9 +751,11 @@ class _MultivariantReader:
         self._described: Variant | None = None
         self._variants: list[Variant] = []
         self._renditions: list[Rendition] = []
+        self._spares: Counter[str] = Counter()
 
-    def read(self, lines: list[str]) -> MultivariantPlaylist:
-        for line in lines:
+    def read(self, text: str) -> MultivariantPlaylist:
+        for raw in text.lstrip("\ufeff").split("\n"):
+            line = raw.strip()
             if line.startswith("#EXT-X-STREAM-INF:"):
                 self._described = _described_variant(parse_attributes(line.partition(":")[2]))
             elif line.startswith("#EXT-X-MEDIA:"):
@@ -599,7 +776,8 @@ class _MultivariantReader:
         if described is None or len(self._variants) >= self._limits.entries:
             self._faults.add(uri, "address without STREAM-INF or beyond the cap")
             return
-        self._variants.append(replace(described, location=self._resolve(uri)))
+        spare, self._spares[described.name] = self._spares[described.name], self._spares[described.name] + 1
+        self._variants.append(replace(described, location=self._resolve(uri), ordinal=spare))
 
     def _add_rendition(self, attributes: dict[str, str]) -> None:
         if len(self._renditions) >= self._limits.entries:
@@ -625,4 +803,5 @@ def _described_variant(attributes: dict[str, str]) -> Variant:
         height=_whole(height, 0),
         codecs=attributes.get("CODECS", ""),
         audio_group=attributes.get("AUDIO", ""),
+        subtitles_group=attributes.get("SUBTITLES", ""),
     )

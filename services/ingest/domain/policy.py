@@ -16,6 +16,9 @@ _WALL_TIMES: Final = (
     "retry_first_s",
     "retry_ceiling_s",
     "segment_budget_s",
+    "variant_patience_s",
+    "variant_interval_s",
+    "variant_rest_s",
 )
 
 
@@ -45,6 +48,11 @@ class TrackerPolicy:
     not_found_targets: float = 2.0
     settled_attempts: int = 2
     overlap_segments: int = 8
+    variant_attempts: int = 3
+    variant_playlist_failures: int = 3
+    variant_patience_s: float = 8.0
+    variant_interval_s: float = 3.0
+    variant_rest_s: float = 30.0
 
     def scaled(self, *, speed: float) -> "TrackerPolicy":
         """The same patience for a source that runs `speed` times as fast as real time."""

@@ -5,19 +5,39 @@ A fold in the order of the actions, so whoever resumes makes the same rows and i
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal
 
-from ingest.domain.actions import CommitSegment, Cursor, Ended, Joined, Resumed, SegmentLost, Stalled
+from ingest.domain.actions import (
+    CommitSegment,
+    Cursor,
+    Ended,
+    Joined,
+    Resumed,
+    SegmentLost,
+    SignalSeen,
+    Stalled,
+)
+from ingest.domain.ads import Exclusion, ExclusionKind
 from ingest.domain.media_body import Container
 from ingest.domain.timeline import PlacedSegment
-from ingest.domain.windows import ArchivedSegment, PlannerState, Window, WindowPlan, add_segment, close_run
+from ingest.domain.windows import (
+    ArchivedSegment,
+    Planned,
+    PlannerState,
+    Window,
+    WindowPlan,
+    add_segment,
+    close_run,
+)
 from ingest.domain.wording import explain
 from shared.events import (
     Event,
     Lane,
+    SegmentAnnotated,
     SegmentMissed,
     SegmentReady,
     SegmentRef,
+    SignalReceived,
     Source,
     StreamEnded,
     StreamFlowing,
@@ -25,6 +45,9 @@ from shared.events import (
     StreamStalled,
 )
 from shared.ids import OrganizationId, Position, StreamId, WindowId, event_id, window_id
+
+LONGEST_TEXT: Final = 2000  # as `signal.received` bounds them
+LONGEST_EXTERNAL_ID: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,13 +63,28 @@ class Followed:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Archived media from `from_us` to `to_us` that no window holds, and why."""
+
+    exclusion: Exclusion
+    from_us: int
+    to_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Progress:
-    """All that a successor needs. `is_finished_list`: the source was a whole recording when we joined it."""
+    """All that a successor needs. `is_finished_list`: the source was a whole recording when we joined it.
+
+    `stretch` is the excluded stretch that the last segment belongs to, which is told when it is over.
+    """
 
     cursor: Cursor = field(default_factory=Cursor)
     planner: PlannerState = field(default_factory=PlannerState)
     archived_us: int = 0
     is_finished_list: bool = False
+    excluded_us: int = 0
+    annotation_count: int = 0
+    stretch: Stretch | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Primitives only; `from_json` reads them back."""
@@ -55,6 +93,7 @@ class Progress:
             "windows": self.planner.to_json(),
             "archived_us": self.archived_us,
             "is_finished_list": self.is_finished_list,
+            **({"excluded": self._excluded_json()} if self.excluded_us else {}),
         }
 
     @classmethod
@@ -65,7 +104,18 @@ class Progress:
             planner=PlannerState.from_json(document["windows"]),
             archived_us=document["archived_us"],
             is_finished_list=document["is_finished_list"],
+            **_excluded_fields(document.get("excluded")),
         )
+
+    def _excluded_json(self) -> dict[str, Any]:
+        stretch = self.stretch
+        open_stretch = stretch and [
+            str(stretch.exclusion.kind),
+            stretch.exclusion.detail,
+            stretch.from_us,
+            stretch.to_us,
+        ]
+        return {"us": self.excluded_us, "count": self.annotation_count, "stretch": open_stretch}
 
     @property
     def first_open_position(self) -> int:
@@ -109,6 +159,12 @@ class GapRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AnnotationRow:
+    index: int
+    stretch: Stretch
+
+
+@dataclass(frozen=True, kw_only=True)
 class Entry:
     """What one action writes, all in one transaction. `end_cause` is set in a run's last entry."""
 
@@ -116,6 +172,7 @@ class Entry:
     segment: SegmentRow | None = None
     gap: GapRow | None = None
     windows: tuple[WindowRow, ...] = ()
+    annotation: AnnotationRow | None = None
     events: tuple[Event, ...] = ()
     end_cause: str | None = None
 
@@ -142,18 +199,46 @@ class Recorder:
         return self._entry(action.cursor)
 
     def segment(self, action: CommitSegment, *, stored: StoredSegment, at: datetime) -> Entry:
-        """A segment is archived; that media flows now, and the windows that it completes, are told."""
+        """A segment is archived; that media flows now, and the windows that it completes, are told.
+
+        What is no programme ends the open window and stands in none; the stretch is told when it is over.
+        """
         ref = _ref(action, stored)
         self._refs[action.placed.position] = ref
-        archived = ArchivedSegment.of(action.placed)
-        planner, windows = add_segment(self._progress.planner, segment=archived, plan=self._plan)
-        events = (*self._flowing(action.placed, at=at), *self._ready(windows, at=at))
+        annotation = self._close_stretch(action.excluded)
+        planner, windows = self._planned(action)
+        flowing, ready = self._flowing(action.placed, at=at), self._ready(windows, at=at)
         self._advance(planner, archived_us=action.placed.duration_us)
-        row = SegmentRow(position=action.placed.position, ref=ref)
-        return self._entry(action.cursor, segment=row, windows=self._rows(windows), events=events)
+        if action.excluded is not None:
+            self._exclude(action.excluded, action.placed)
+        return self._entry(
+            action.cursor,
+            segment=SegmentRow(position=action.placed.position, ref=ref),
+            windows=self._rows(windows),
+            annotation=annotation,
+            events=(*flowing, *self._annotated(annotation, at=at), *ready),
+        )
+
+    def signal(self, action: SignalSeen, *, at: datetime) -> Entry:
+        """Something that the stream told beside its picture. Told again, it has the same id."""
+        origin: Literal["captions", "playlist"] = "captions" if action.kind == "caption" else "playlist"
+        place = (origin, action.external_id, action.wall_at.isoformat() if action.wall_at else "")
+        head = self._head(SignalReceived.name, self._stream.run, *place, at=at)
+        event = SignalReceived(
+            **head,
+            kind=action.kind.value,
+            at_us=action.at_us,
+            wall_at=action.wall_at,
+            duration_us=action.duration_us,
+            text=action.text[:LONGEST_TEXT],
+            origin=origin,
+            external_id=action.external_id[:LONGEST_EXTERNAL_ID],
+        )
+        return Entry(progress=self._progress, events=(event,))
 
     def lost(self, action: SegmentLost, *, at: datetime) -> Entry:
         """A gap; the open window ends before it."""
+        annotation = self._close_stretch(None)
         planner, windows = close_run(self._progress.planner, plan=self._plan)
         ready = self._ready(windows, at=at)
         self._advance(planner)
@@ -166,8 +251,9 @@ class Recorder:
             duration_us=action.placed.duration_us,
             cause=str(action.cause),
         )
-        events = (*ready, self._missed(gap, at=at))
-        return self._entry(action.cursor, gap=gap, windows=self._rows(windows), events=events)
+        events = (*self._annotated(annotation, at=at), *ready, self._missed(gap, at=at))
+        rows = self._rows(windows)
+        return self._entry(action.cursor, gap=gap, windows=rows, annotation=annotation, events=events)
 
     def stalled(self, action: Stalled, *, at: datetime) -> Entry:
         fields = self._fields(StreamStalled.name, action.index, at=at)
@@ -182,14 +268,55 @@ class Recorder:
 
     def ended(self, action: Ended, *, at: datetime) -> Entry:
         """The run is over: its last window, and the list of all there are."""
+        annotation = self._close_stretch(None)
         planner, windows = close_run(self._progress.planner, plan=self._plan)
         ready = self._ready(windows, at=at)
         self._advance(planner)
-        events = (*ready, self._ended(action, at=at))
-        cause = str(action.cause)
-        return self._entry(action.cursor, windows=self._rows(windows), events=events, end_cause=cause)
+        return self._entry(
+            action.cursor,
+            windows=self._rows(windows),
+            annotation=annotation,
+            events=(*self._annotated(annotation, at=at), *ready, self._ended(action, at=at)),
+            end_cause=str(action.cause),
+        )
 
     # -- pieces ----------------------------------------------------------------------------------------
+
+    def _planned(self, action: CommitSegment) -> Planned:
+        if action.excluded is not None:
+            return close_run(self._progress.planner, plan=self._plan)
+        archived = ArchivedSegment.of(action.placed)
+        return add_segment(self._progress.planner, segment=archived, plan=self._plan)
+
+    def _close_stretch(self, following: Exclusion | None) -> AnnotationRow | None:
+        """The open stretch is over when what follows is not excluded for the same reason."""
+        stretch, index = self._progress.stretch, self._progress.annotation_count
+        if stretch is None or stretch.exclusion == following:
+            return None
+        self._progress = replace(self._progress, stretch=None, annotation_count=index + 1)
+        return AnnotationRow(index=index, stretch=stretch)
+
+    def _exclude(self, exclusion: Exclusion, placed: PlacedSegment) -> None:
+        stretch = self._progress.stretch
+        from_us = stretch.from_us if stretch is not None else placed.start_us
+        self._progress = replace(
+            self._progress,
+            excluded_us=self._progress.excluded_us + placed.duration_us,
+            stretch=Stretch(exclusion=exclusion, from_us=from_us, to_us=placed.end_us),
+        )
+
+    def _annotated(self, row: AnnotationRow | None, *, at: datetime) -> tuple[Event, ...]:
+        if row is None:
+            return ()
+        event = SegmentAnnotated(
+            **self._fields(SegmentAnnotated.name, row.index, at=at),
+            index=row.index,
+            kind=row.stretch.exclusion.kind.value,
+            from_us=row.stretch.from_us,
+            to_us=row.stretch.to_us,
+            detail=row.stretch.exclusion.detail,
+        )
+        return (event,)
 
     def _advance(self, planner: PlannerState, *, archived_us: int = 0) -> None:
         total_us = self._progress.archived_us + archived_us
@@ -204,10 +331,10 @@ class Recorder:
     def _fields(self, name: str, index: int, *, at: datetime) -> dict[str, Any]:
         return self._head(name, Position(self._stream.run, index), at=at)
 
-    def _head(self, name: str, place: Position | int, *, at: datetime) -> dict[str, Any]:
+    def _head(self, name: str, *place: Position | int | str, at: datetime) -> dict[str, Any]:
         stream = self._stream
         return {
-            "event_id": event_id(stream.stream_id, name, place),
+            "event_id": event_id(stream.stream_id, name, *place),
             "organization_id": stream.organization_id,
             "stream_id": stream.stream_id,
             "occurred_at": at,
@@ -260,6 +387,7 @@ class Recorder:
             media_duration_us=self._progress.archived_us,
             offered_us=timeline.position_us,
             segments=timeline.segment_count,
+            excluded_us=self._progress.excluded_us,
         )
 
     def _window_id(self, index: int) -> WindowId:
@@ -267,6 +395,17 @@ class Recorder:
 
     def _rows(self, windows: tuple[Window, ...]) -> tuple[WindowRow, ...]:
         return tuple(WindowRow(window_id=self._window_id(each.index), window=each) for each in windows)
+
+
+def _excluded_fields(document: dict[str, Any] | None) -> dict[str, Any]:
+    if document is None:
+        return {}
+    fields = {"excluded_us": document["us"], "annotation_count": document["count"]}
+    if document["stretch"] is None:
+        return fields
+    kind, detail, from_us, to_us = document["stretch"]
+    exclusion = Exclusion(kind=ExclusionKind(kind), detail=detail)
+    return fields | {"stretch": Stretch(exclusion=exclusion, from_us=from_us, to_us=to_us)}
 
 
 def _ref(action: CommitSegment, stored: StoredSegment) -> SegmentRef:

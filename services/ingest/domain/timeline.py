@@ -22,6 +22,7 @@ class Break(StrEnum):
     EPOCH = "epoch"
     INIT_SECTION = "init_section"
     SKEW = "skew"
+    VARIANT = "variant"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +141,7 @@ def _span_us(
     position_us = timeline.position_us
     if is_broken or segment.pts_us is None or timeline.expected_pts_us is None:
         return position_us, position_us + duration_us
-    jump_us = _clock_step_us(segment.pts_us, timeline.expected_pts_us)
+    jump_us = clock_step_us(segment.pts_us, timeline.expected_pts_us)
     clock_us = position_us + jump_us
     start_us = position_us if abs(jump_us) <= _TILE_US else max(0, clock_us)
     return start_us, max(start_us + 1, clock_us + duration_us)
@@ -165,14 +166,14 @@ def differs(measured_us: int, expected_us: int, *, span_us: int) -> bool:
 def _implicit_break(timeline: Timeline, segment: MeasuredSegment) -> Break:
     """The media's own clock decides where both sides have one; else the probed length against EXTINF."""
     if segment.pts_us is not None and timeline.expected_pts_us is not None:
-        jump_us = _clock_step_us(segment.pts_us, timeline.expected_pts_us)
+        jump_us = clock_step_us(segment.pts_us, timeline.expected_pts_us)
         return Break.SKEW if differs(jump_us, 0, span_us=segment.listed_us) else Break.NONE
     if segment.probed_us and differs(segment.probed_us, segment.listed_us, span_us=segment.listed_us):
         return Break.SKEW
     return Break.NONE
 
 
-def _clock_step_us(reading_us: int, expected_us: int) -> int:
+def clock_step_us(reading_us: int, expected_us: int) -> int:
     """How far a reading of a clock that wraps is after the expected one; negative before it."""
     half_us = _PTS_WRAP_US // 2
     return (reading_us - expected_us + half_us) % _PTS_WRAP_US - half_us

@@ -28,8 +28,13 @@ from ingest.domain.actions import (
     ReloadWithoutDelta,
     Resumed,
     SegmentLost,
+    SegmentUnwanted,
+    SignalSeen,
     Stalled,
+    UseOtherVariant,
 )
+from ingest.domain.ads import Ads
+from ingest.domain.alignment import Alignment, Place, align, seam_us
 from ingest.domain.history import (
     Known,
     OlderCopy,
@@ -39,17 +44,39 @@ from ingest.domain.history import (
     relate,
     repeated_count,
 )
+from ingest.domain.markers import Markers
 from ingest.domain.pace import Pace, advance, miss, next_poll_s
 from ingest.domain.playlist import MICROSECONDS, MediaPlaylist, Segment
 from ingest.domain.policy import TrackerPolicy
-from ingest.domain.retry import AskMaster, Attempts, GiveUp, judge
+from ingest.domain.queue import (
+    NEVER,
+    SETTLED,
+    Hole,
+    Item,
+    Progress,
+    Slot,
+    is_due,
+    leading_losses,
+    leading_settled,
+)
+from ingest.domain.retry import AskMaster, Attempts, GiveUp, Verdict, judge, loss_cause
 from ingest.domain.timeline import Break, MeasuredSegment, place_gap, place_segment
 
 _NEWEST_SEGMENTS: Final = 2
 _PACED_SEGMENTS: Final = 5
 _FIRST_TARGET_US: Final = 2 * MICROSECONDS
 _LOST_ADDRESS: Final = frozenset({401, 403, 404, 410})
-_NEVER: Final = float("inf")
+# What another rendition may have although this one has not; a silent network is no matter of the rendition.
+_OF_THE_VARIANT: Final = frozenset(
+    {
+        LossCause.NOT_FOUND,
+        LossCause.DENIED,
+        LossCause.SERVER_ERROR,
+        LossCause.CORRUPT,
+        LossCause.REJECTED,
+        LossCause.SOURCE_GAP,
+    }
+)
 _NO_SEQUENCE: Final = 2**63  # above all that a playlist can state
 
 
@@ -61,62 +88,6 @@ class Phase(StrEnum):
     STALLED = "stalled"
     FINISHING = "finishing"
     ENDED = "ended"
-
-
-class _Progress(StrEnum):
-    WAITING = "waiting"
-    FETCHING = "fetching"
-    RETRYING = "retrying"
-    STORED = "stored"
-    LOST = "lost"
-
-
-_SETTLED: Final = frozenset({_Progress.STORED, _Progress.LOST})
-
-
-@dataclass(kw_only=True)
-class _Slot:
-    """One listed segment until it is committed or lost."""
-
-    epoch: int
-    segment: Segment
-    discontinuity_sequence: int
-    is_newest: bool
-    starts_epoch: bool
-    wall_hint: datetime | None
-    progress: _Progress = _Progress.WAITING
-    cause: LossCause = LossCause.NOT_FOUND
-    attempts: int = 0
-    first_try_s: float = 0.0
-    retry_at_s: float = 0.0
-    expires_s: float = _NEVER
-    asked_master: bool = False
-    probed_us: int | None = None
-    pts_us: int | None = None
-
-    @property
-    def from_sequence(self) -> int:
-        return self.segment.sequence
-
-    @property
-    def to_sequence(self) -> int:
-        return self.segment.sequence
-
-    @property
-    def estimated_us(self) -> int:
-        return self.segment.duration_us
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Hole:
-    """Sequences that were never seen."""
-
-    epoch: int
-    from_sequence: int
-    to_sequence: int
-    estimated_us: int
-    cause: LossCause
-    progress: _Progress = _Progress.LOST
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,21 +112,27 @@ class PlaylistTracker:
         self._epoch = self._cursor.epoch
         self._known = _known_at(self._cursor)
         self._endlist_sequence = self._cursor.endlist_sequence
-        self._queue: deque[_Slot | _Hole] = deque()
-        self._slots: dict[tuple[int, int], _Slot] = {}
+        self._queue: deque[Item] = deque()
+        self._slots: dict[tuple[int, int], Slot] = {}
         self._pace = Pace()
         self._target_us = _FIRST_TARGET_US
         self._started_s = self._news_s = self._poll_at_s = now_s
         self._was_reached = False
-        self._drain_until_s = _NEVER
+        self._drain_until_s = NEVER
         self._is_offline = False
         self._suspicions = 0
         self._suspect_newest = _NO_SEQUENCE
         self._older_copy: OlderCopy | None = None
         self._failures = 0
         self._last_failure = ""
-        self._master_asked_s = -_NEVER
+        self._master_asked_s = -NEVER
         self._end: tuple[EndCause, str] = (EndCause.ENDLIST, "")
+        self._markers = Markers()
+        self._variant = self._cursor.variant
+        self._has_others = False
+        self._variant_asked_s = self._variant_rest_until_s = -NEVER
+        self._is_at_seam = self._is_between_variants = False
+        self._wishes: list[Action] = []
 
     @property
     def phase(self) -> Phase:
@@ -170,13 +147,14 @@ class PlaylistTracker:
     @property
     def poll_at_s(self) -> float:
         """When to load the playlist; infinity when it is not needed any more."""
-        return _NEVER if self._phase in (Phase.FINISHING, Phase.ENDED) else self._poll_at_s
+        return NEVER if self._phase in (Phase.FINISHING, Phase.ENDED) else self._poll_at_s
 
     @property
     def retry_at_s(self) -> float:
         """When a failed segment is due again; infinity when there is none."""
-        retries = (slot.retry_at_s for slot in self._tried() if slot.progress is _Progress.RETRYING)
-        return min(retries, default=_NEVER)
+        waiting = (Progress.RETRYING, Progress.PARKED)
+        retries = (slot.retry_at_s for slot in self._tried() if slot.progress in waiting)
+        return min(retries, default=NEVER)
 
     @property
     def wake_at_s(self) -> float:
@@ -186,12 +164,12 @@ class PlaylistTracker:
     @property
     def waiting_count(self) -> int:
         """Segments that wait for their first or next attempt."""
-        return sum(slot.progress in (_Progress.WAITING, _Progress.RETRYING) for slot in self._slots.values())
+        return sum(slot.progress in (Progress.WAITING, Progress.RETRYING) for slot in self._slots.values())
 
     @property
     def fetching_count(self) -> int:
         """Segments handed out by `next_fetches` whose result is not known yet."""
-        return sum(slot.progress is _Progress.FETCHING for slot in self._tried())
+        return sum(slot.progress is Progress.FETCHING for slot in self._tried())
 
     @property
     def wall_per_media(self) -> float:
@@ -201,7 +179,8 @@ class PlaylistTracker:
     @property
     def parse_from_sequence(self) -> int:
         """What `parse_playlist` needs of the next reload; all of it unless the source is known and calm."""
-        if self._phase is Phase.JOINING or self._suspicions or self._older_copy is not None:
+        is_calm = not self._suspicions and self._older_copy is None and not self._is_between_variants
+        if self._phase is Phase.JOINING or not is_calm:
             return 0
         pending = (item.from_sequence for item in self._queue if item.epoch == self._epoch)
         newest_needed = self._known.newest - self._policy.overlap_segments + 1
@@ -217,17 +196,22 @@ class PlaylistTracker:
             self._poll_at_s = now_s + self._policy.reload_floor_s
             return (ReloadWithoutDelta(), *self._conclude(now_s))
         self._failures, self._last_failure, self._was_reached = 0, "", True
+        self._has_others = playlist.has_other_variants
+        self._see_ranges(playlist)
+        reload = _Reload(playlist=playlist, now_s=now_s, wall_at=wall_at)
+        if self._is_other_variant(playlist):
+            return (*self._switch(reload), *self._conclude(now_s))
         self._refresh_addresses(playlist, now_s=now_s)
         if self._phase is Phase.FINISHING:
             return self._conclude(now_s)
         self._target_us = playlist.target_us
-        reload = _Reload(playlist=playlist, now_s=now_s, wall_at=wall_at)
         actions = _ON_RELATION[self._relation(playlist)](self, reload)
         return (*actions, *self._conclude(now_s))
 
     def on_playlist_failed(self, failure: FetchFailure, *, now_s: float) -> tuple[Action, ...]:
         """The playlist could not be read: status, time-out, no playlist, or refused for good."""
         if self._phase in (Phase.FINISHING, Phase.ENDED):
+            self._give_up_parked()
             return self._conclude(now_s)
         self._failures += 1
         self._last_failure = failure.label
@@ -237,7 +221,18 @@ class PlaylistTracker:
         pause_s = self._policy.failure_first_s * 2.0 ** min(self._failures - 1, 10)
         self._poll_at_s = now_s + min(self._policy.failure_ceiling_s, pause_s)
         asked = self._ask_master(failure, now_s=now_s) if failure.status in _LOST_ADDRESS else ()
+        if self._failures >= self._policy.variant_playlist_failures and (
+            self._has_others or not self._was_reached
+        ):
+            self._ask_variant(failure.label, now_s=now_s)
         return (*asked, *self._conclude(now_s))
+
+    def on_no_other_variant(self, *, now_s: float) -> tuple[Action, ...]:
+        """No rendition is left that was not tried: what this one cannot give is lost."""
+        self._has_others = False
+        self._variant_rest_until_s = now_s + self._policy.variant_rest_s
+        self._give_up_parked()
+        return self._conclude(now_s)
 
     def on_offline(self, *, now_s: float) -> tuple[Action, ...]:
         """The source says that it stopped: drain, then end. A second call changes nothing."""
@@ -261,7 +256,7 @@ class PlaylistTracker:
         for item in islice(self._queue, within):
             if len(due) >= limit:
                 break
-            if isinstance(item, _Slot) and _is_due(item, now_s):
+            if isinstance(item, Slot) and is_due(item, now_s):
                 due.append(self._begin_fetch(item, now_s=now_s))
         return tuple(due)
 
@@ -276,9 +271,11 @@ class PlaylistTracker:
     ) -> tuple[Action, ...]:
         """A segment is stored; its length and first PTS as probed, where known. Told twice does no harm."""
         slot = self._slots.get((epoch, sequence))
-        if slot is not None and slot.progress not in _SETTLED:
-            slot.progress = _Progress.STORED
+        if slot is not None and slot.progress not in SETTLED:
+            slot.progress = Progress.STORED
             slot.probed_us, slot.pts_us = probed_us, pts_us
+        if slot is None:
+            self._wishes.append(SegmentUnwanted(epoch=epoch, sequence=sequence))
         return self._conclude(now_s)
 
     def on_segment_failed(
@@ -286,17 +283,131 @@ class PlaylistTracker:
     ) -> tuple[Action, ...]:
         """A segment could not be fetched: it is tried again as the policy says, or becomes a gap."""
         slot = self._slots.get((epoch, sequence))
-        if slot is None or slot.progress is not _Progress.FETCHING:
+        if slot is None or slot.progress is not Progress.FETCHING:
             return ()
+        slot.cause = LossCause.SOURCE_GAP if slot.segment.gap else loss_cause(failure)
         verdict = judge(failure, attempts=self._attempts(slot), policy=self._policy, now_s=now_s)
+        self._consider_variant(slot, verdict, now_s=now_s)
         if isinstance(verdict, GiveUp):
-            slot.progress, slot.cause = _Progress.LOST, verdict.cause
             return self._conclude(now_s)
-        slot.progress, slot.retry_at_s = _Progress.RETRYING, verdict.at_s
+        slot.progress, slot.retry_at_s = Progress.RETRYING, verdict.at_s
+        if self._wishes:
+            return self._conclude(now_s)
         if not isinstance(verdict, AskMaster):
             return ()
         slot.asked_master = True
         return self._ask_master(failure, now_s=now_s)
+
+    # -- other variants --------------------------------------------------------------------------------
+
+    def _is_other_variant(self, playlist: MediaPlaylist) -> bool:
+        """Told by its name, unless the list is the very same: some servers change what they say of a variant."""
+        is_named = "" not in (self._variant, playlist.variant) and self._variant != playlist.variant
+        is_renamed = self._variant_asked_s == -NEVER and self._is_same_list(playlist)
+        if self._phase is Phase.JOINING or not is_named or is_renamed:
+            self._variant = playlist.variant or self._variant
+            self._is_between_variants = False
+            return False
+        self._is_between_variants = True
+        return True
+
+    def _is_same_list(self, playlist: MediaPlaylist) -> bool:
+        known = self._known.identities
+        shared = [each for each in playlist.segments if each.sequence in known]
+        return bool(shared) and all(known[each.sequence] == each.identity for each in shared)
+
+    def _consider_variant(self, slot: Slot, verdict: Verdict, *, now_s: float) -> None:
+        """What this variant does not give may be had of another one, and is not lost before that is known."""
+        is_hopeless = isinstance(verdict, GiveUp)
+        is_broken = slot.attempts >= self._policy.variant_attempts and slot.cause is not LossCause.NOT_FOUND
+        is_of_variant = slot.cause in _OF_THE_VARIANT and (is_hopeless or is_broken)
+        may_ask = is_of_variant and not slot.asked_variant and self._may_ask_variant(now_s)
+        if may_ask:
+            slot.asked_variant = True
+            self._ask_variant(str(slot.cause), now_s=now_s)
+        if is_hopeless:
+            slot.progress = Progress.PARKED if may_ask else Progress.LOST
+            slot.retry_at_s = now_s + self._policy.variant_patience_s
+
+    def _may_ask_variant(self, now_s: float) -> bool:
+        return (self._has_others or not self._was_reached) and now_s >= self._variant_rest_until_s
+
+    def _ask_variant(self, reason: str, *, now_s: float) -> None:
+        is_asked = now_s - self._variant_asked_s < self._policy.variant_interval_s
+        if self._may_ask_variant(now_s) and not is_asked:
+            self._variant_asked_s = now_s
+            self._wishes.append(UseOtherVariant(reason=reason))
+
+    def _give_up_parked(self) -> None:
+        for slot in self._slots.values():
+            if slot.progress is Progress.PARKED:
+                slot.progress = Progress.LOST
+
+    def _switch(self, reload: _Reload) -> tuple[Action, ...]:
+        """Go on with another rendition: all that is not stored comes from there, as far as it has it."""
+        playlist = reload.playlist
+        kept = leading_settled(self._queue)
+        aligned = align(playlist, place=self._place_after(kept))
+        if not aligned.fresh:
+            return self._wait_for_variant(reload)
+        unwanted = self._drop_open(len(kept), aligned)
+        self._calm_down()
+        self._variant, self._variant_asked_s = playlist.variant, -NEVER
+        self._known = self._known.renumbered()
+        self._epoch += 1
+        self._pace = Pace()
+        self._target_us = playlist.target_us
+        if self._phase is Phase.FINISHING and (playlist.truncated or not playlist.ended):
+            self._phase = Phase.FOLLOWING
+        self._is_at_seam, self._is_between_variants = True, False
+        return (*unwanted, *self._take(list(aligned.fresh), reload, starts_epoch=True, is_adopted=False))
+
+    def _wait_for_variant(self, reload: _Reload) -> tuple[Action, ...]:
+        """It has nothing new yet; where it never will, what is open is lost."""
+        if reload.playlist.ended:
+            self._variant = reload.playlist.variant
+            self._give_up_parked()
+            self._note_endlist(reload)
+        self._schedule_soon(reload.now_s)
+        return ()
+
+    def _place_after(self, kept: tuple[Item, ...]) -> Place:
+        timeline = self._cursor.timeline
+        wall_at = timeline.wall_end_at if self._cursor.date_time_end is not None else None
+        sequence = self._cursor.sequence
+        for item in kept:
+            estimated_at = wall_at and wall_at + timedelta(microseconds=item.estimated_us)
+            wall_at, sequence = item.wall_end_at or estimated_at, item.to_sequence
+        return Place(wall_at=wall_at, sequence=sequence + 1)
+
+    def _drop_open(self, kept_count: int, aligned: Alignment) -> tuple[SegmentUnwanted, ...]:
+        """What the other variant has too is not wanted any more; what it lacks is lost, with its own cause."""
+        dropped = [self._queue.pop() for _ in range(len(self._queue) - kept_count)][::-1]
+        missing_us = aligned.missing_us
+        for item in dropped:
+            self._slots.pop((item.epoch, item.from_sequence), None)
+            if missing_us > item.estimated_us // 2 and item.progress is not Progress.STORED:
+                missing_us -= item.estimated_us
+                self._queue.append(_lost_for_good(item))
+        if missing_us > aligned.fresh[0].duration_us // 2:
+            last = self._queue[-1].to_sequence if self._queue else self._cursor.sequence
+            self._queue.append(self._hole_after(last, missing_us))
+        stored = (Progress.STORED, Progress.FETCHING)
+        return tuple(
+            SegmentUnwanted(epoch=item.epoch, sequence=item.from_sequence)
+            for item in dropped
+            if item.progress in stored
+        )
+
+    def _hole_after(self, last: int, missing_us: int) -> Hole:
+        count = max(1, round(missing_us / self._target_us))
+        return Hole(
+            epoch=self._epoch,
+            from_sequence=last + 1,
+            to_sequence=last + count,
+            estimated_us=missing_us,
+            cause=LossCause.WINDOW_OVERRUN,
+        )
 
     # -- what a reload means ---------------------------------------------------------------------------
 
@@ -395,7 +506,7 @@ class PlaylistTracker:
         first, last = self._known.newest + 1, playlist.media_sequence - 1
         if last < first:
             return
-        hole = _Hole(
+        hole = Hole(
             epoch=self._epoch,
             from_sequence=first,
             to_sequence=last,
@@ -410,7 +521,7 @@ class PlaylistTracker:
         playlist = reload.playlist
         hints = _wall_hints(fresh, reload) if is_adopted else [None] * len(fresh)
         for index, (segment, hint) in enumerate(zip(fresh, hints, strict=True)):
-            self._add_slot(segment, playlist, starts_epoch=starts_epoch and index == 0, wall_hint=hint)
+            self._add_slot(segment, reload, starts_epoch=starts_epoch and index == 0, wall_hint=hint)
         self._known = self._known.learn(playlist)
         self._note_progress(fresh, reload)
         self._schedule(reload)
@@ -418,23 +529,39 @@ class PlaylistTracker:
         self._note_unusable(reload)
         return self._resume()
 
+    def _see_ranges(self, playlist: MediaPlaylist) -> None:
+        if playlist.date_ranges:
+            ads = self._markers.see(playlist.date_ranges, ads=self._cursor.ads)
+            self._cursor = replace(self._cursor, ads=ads)
+
     def _add_slot(
-        self, segment: Segment, playlist: MediaPlaylist, *, starts_epoch: bool, wall_hint: datetime | None
+        self, segment: Segment, reload: _Reload, *, starts_epoch: bool, wall_hint: datetime | None
     ) -> None:
+        playlist = reload.playlist
         counted = playlist.has_discontinuity_sequence
-        slot = _Slot(
+        slot = Slot(
             epoch=self._epoch,
             segment=segment,
             discontinuity_sequence=segment.discontinuity_sequence if counted else NOTHING_YET,
             is_newest=not playlist.ended and segment.sequence > playlist.last_sequence - _NEWEST_SEGMENTS,
-            starts_epoch=starts_epoch,
+            variant=self._variant,
+            starts_epoch=starts_epoch or self._is_at_seam,
+            is_seam=self._is_at_seam,
             wall_hint=wall_hint,
         )
-        cause = _unfetchable(segment)
-        if cause is not None:
-            slot.progress, slot.cause = _Progress.LOST, cause
+        self._is_at_seam = False
         self._queue.append(slot)
         self._slots[(slot.epoch, segment.sequence)] = slot
+        self._judge_listed(slot, now_s=reload.now_s)
+
+    def _judge_listed(self, slot: Slot, *, now_s: float) -> None:
+        """A marked gap may be none in another variant."""
+        cause = _unfetchable(slot.segment)
+        if cause is None:
+            return
+        slot.progress, slot.cause = Progress.LOST, cause
+        if cause is LossCause.SOURCE_GAP:
+            self._consider_variant(slot, GiveUp(cause=cause), now_s=now_s)
 
     def _note_progress(self, fresh: list[Segment], reload: _Reload) -> None:
         self._news_s = reload.now_s
@@ -480,7 +607,7 @@ class PlaylistTracker:
         expires_s = now_s + self._window_wall_s(playlist)
         current = (item for item in self._queue if item.epoch == self._epoch)
         for item in takewhile(lambda item: item.from_sequence < playlist.media_sequence, current):
-            if isinstance(item, _Slot):
+            if isinstance(item, Slot):
                 item.expires_s = min(item.expires_s, expires_s)
 
     def _expire_open(self, now_s: float, grace_s: float) -> None:
@@ -489,27 +616,27 @@ class PlaylistTracker:
 
     # -- fetching --------------------------------------------------------------------------------------
 
-    def _tried(self) -> Iterator[_Slot]:
+    def _tried(self) -> Iterator[Slot]:
         """Slots up to the first that was never tried: those after it were not either."""
         for item in self._queue:
-            if item.progress is _Progress.WAITING:
+            if item.progress is Progress.WAITING:
                 return
-            if isinstance(item, _Slot):
+            if isinstance(item, Slot):
                 yield item
 
-    def _begin_fetch(self, slot: _Slot, *, now_s: float) -> FetchSegment:
+    def _begin_fetch(self, slot: Slot, *, now_s: float) -> FetchSegment:
         slot.attempts += 1
         if slot.attempts == 1:
             slot.first_try_s = now_s
-        slot.progress = _Progress.FETCHING
+        slot.progress = Progress.FETCHING
         return FetchSegment(
             epoch=slot.epoch, segment=slot.segment, attempt=slot.attempts, deadline_s=self._deadline_s(slot)
         )
 
-    def _deadline_s(self, slot: _Slot) -> float:
+    def _deadline_s(self, slot: Slot) -> float:
         return min(slot.expires_s, slot.first_try_s + self._policy.segment_budget_s)
 
-    def _attempts(self, slot: _Slot) -> Attempts:
+    def _attempts(self, slot: Slot) -> Attempts:
         return Attempts(
             count=slot.attempts,
             first_s=slot.first_try_s,
@@ -577,7 +704,7 @@ class PlaylistTracker:
             return
         missing = self._endlist_sequence - self._known.newest
         if missing > 0:
-            hole = _Hole(
+            hole = Hole(
                 epoch=self._epoch,
                 from_sequence=self._known.newest + 1,
                 to_sequence=self._endlist_sequence,
@@ -618,23 +745,55 @@ class PlaylistTracker:
         if self._phase is Phase.FINISHING and not self._queue:
             self._phase = Phase.ENDED
             cause, detail = self._end
+            settled = (*settled, *self._rest_of_signals())
             self._cursor = replace(
                 self._cursor, endlist_sequence=self._endlist_sequence, stalled=False, ended=str(cause)
             )
             return (*watched, *settled, Ended(cause=cause, detail=detail, cursor=self._cursor))
-        following = (PollAgain(at_s=self.poll_at_s),) if self.poll_at_s < _NEVER else ()
-        return (*watched, *settled, *following)
+        following = (PollAgain(at_s=self.poll_at_s),) if self.poll_at_s < NEVER else ()
+        wishes, self._wishes = tuple(self._wishes), []
+        return (*watched, *settled, *following, *wishes)
+
+    def _rest_of_signals(self) -> tuple[SignalSeen, ...]:
+        timeline = self._cursor.timeline
+        return self._markers.rest(wall_end_at=timeline.wall_end_at, end_us=timeline.position_us)
 
     def _release(self) -> Iterator[Action]:
-        while self._queue and self._queue[0].progress in _SETTLED:
+        while self._queue and self._queue[0].progress in SETTLED:
             head = self._queue[0]
-            if isinstance(head, _Slot) and head.progress is _Progress.STORED:
-                yield self._commit(head)
+            if not isinstance(head, Slot) or head.progress is Progress.LOST:
+                losses = leading_losses(self._queue)
+                self._drop_heads(len(losses))
+                yield self._lose(losses)
+            elif (step_us := self._seam_us(head)) < 0:
+                yield self._pass_over(head)
             else:
-                yield self._lose(_leading_losses(self._queue))
+                yield from self._close_seam(head, step_us)
+                self._drop_heads(1)
+                commit = self._commit(head)
+                yield commit
+                yield from self._markers.due(commit.placed)
 
-    def _commit(self, slot: _Slot) -> CommitSegment:
-        self._drop_head()
+    def _seam_us(self, slot: Slot) -> int:
+        expected_us = self._cursor.timeline.expected_pts_us if slot.is_seam else None
+        return seam_us(slot.pts_us, expected_us=expected_us, duration_us=slot.segment.duration_us)
+
+    def _pass_over(self, slot: Slot) -> SegmentUnwanted:
+        """The other variant began with media that we have; its next segment is judged in turn."""
+        self._drop_heads(1)
+        following = next(iter(self._queue), None)
+        if isinstance(following, Slot):
+            following.is_seam = following.starts_epoch = True
+        else:
+            self._is_at_seam = following is None
+        return SegmentUnwanted(epoch=slot.epoch, sequence=slot.segment.sequence)
+
+    def _close_seam(self, slot: Slot, missing_us: int) -> Iterator[SegmentLost]:
+        if missing_us:
+            hole = self._hole_after(self._cursor.sequence, missing_us)
+            yield self._lose((replace(hole, epoch=self._cursor.epoch),))
+
+    def _commit(self, slot: Slot) -> CommitSegment:
         segment = slot.segment
         is_unanchored = self._cursor.timeline.wall_at is None or slot.starts_epoch
         measured = MeasuredSegment(
@@ -645,9 +804,15 @@ class PlaylistTracker:
             break_before=self._break_before(slot),
         )
         placed, timeline = place_segment(self._cursor.timeline, segment=measured)
+        ads = self._cursor.ads.after_cues(
+            segment.cues, start_us=placed.start_us, duration_us=placed.duration_us
+        )
+        excluded = ads.exclusion(wall_at=placed.wall_at, duration_us=placed.duration_us)
         self._cursor = replace(
             self._cursor,
             epoch=slot.epoch,
+            variant=slot.variant,
+            ads=ads.since(placed.wall_at),
             sequence=segment.sequence,
             identity=segment.identity,
             date_time_end=date_time_end(segment) or self._cursor.date_time_end,
@@ -656,12 +821,16 @@ class PlaylistTracker:
             endlist_sequence=self._endlist_sequence,
             timeline=timeline,
         )
-        return CommitSegment(epoch=slot.epoch, segment=segment, placed=placed, cursor=self._cursor)
+        return CommitSegment(
+            epoch=slot.epoch, segment=segment, placed=placed, cursor=self._cursor, excluded=excluded
+        )
 
-    def _break_before(self, slot: _Slot) -> Break:
+    def _break_before(self, slot: Slot) -> Break:
         before, segment = self._cursor, slot.segment
         if before.timeline.segment_count == 0:
             return Break.NONE
+        if slot.is_seam:
+            return Break.VARIANT
         if slot.starts_epoch:
             return Break.EPOCH
         counts = (before.discontinuity_sequence, slot.discontinuity_sequence)
@@ -670,9 +839,7 @@ class PlaylistTracker:
         init_identity = segment.init.identity if segment.init else ""
         return Break.INIT_SECTION if init_identity != before.init_identity else Break.NONE
 
-    def _lose(self, items: tuple[_Slot | _Hole, ...]) -> SegmentLost:
-        for _ in items:
-            self._drop_head()
+    def _lose(self, items: tuple[Item, ...]) -> SegmentLost:
         head, last = items[0], items[-1]
         placed, timeline = place_gap(
             self._cursor.timeline, estimated_us=sum(item.estimated_us for item in items)
@@ -682,6 +849,7 @@ class PlaylistTracker:
             epoch=head.epoch,
             sequence=last.to_sequence,
             identity="",
+            ads=_ads_after(self._cursor.ads, items, start_us=placed.start_us),
             endlist_sequence=self._endlist_sequence,
             timeline=timeline,
         )
@@ -694,9 +862,10 @@ class PlaylistTracker:
             cursor=self._cursor,
         )
 
-    def _drop_head(self) -> None:
-        head = self._queue.popleft()
-        self._slots.pop((head.epoch, head.from_sequence), None)
+    def _drop_heads(self, count: int) -> None:
+        for _ in range(count):
+            head = self._queue.popleft()
+            self._slots.pop((head.epoch, head.from_sequence), None)
 
 
 _ON_RELATION: Final[dict[Relation, Callable[[PlaylistTracker, _Reload], tuple[Action, ...]]]] = {
@@ -723,16 +892,20 @@ def _known_at(cursor: Cursor) -> Known:
     return Known(newest=cursor.sequence, identities=identities, date_time_end=cursor.date_time_end)
 
 
-def _is_due(slot: _Slot, now_s: float) -> bool:
-    if slot.progress is _Progress.RETRYING:
-        return slot.retry_at_s <= now_s
-    return slot.progress is _Progress.WAITING
+def _lost_for_good(item: Item) -> Item:
+    if isinstance(item, Slot):
+        item.cause = item.cause if item.attempts or item.segment.gap else LossCause.WINDOW_OVERRUN
+        item.progress = Progress.LOST
+    return item
 
 
-def _leading_losses(queue: deque[_Slot | _Hole]) -> tuple[_Slot | _Hole, ...]:
-    """The losses at the head that are one gap: same epoch, same cause."""
-    mark = (_Progress.LOST, queue[0].epoch, queue[0].cause)
-    return tuple(takewhile(lambda item: (item.progress, item.epoch, item.cause) == mark, queue))
+def _ads_after(ads: Ads, items: tuple[Item, ...], *, start_us: int) -> Ads:
+    """Tags of what is lost count too: a break may begin or end there."""
+    for item in items:
+        if isinstance(item, Slot):
+            ads = ads.after_cues(item.segment.cues, start_us=start_us, duration_us=item.estimated_us)
+        start_us += item.estimated_us
+    return ads
 
 
 def _unfetchable(segment: Segment) -> LossCause | None:

@@ -1,0 +1,77 @@
+"""Where another variant of a stream goes on: what of its list comes after the media that we have.
+
+Media sequences need not match between variants (RFC 8216, 6.2.4), so the clocks decide: PROGRAM-DATE-TIME here,
+and the media's own clock once a segment is there (`seam_us`).
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from ingest.domain.playlist import MICROSECONDS, MediaPlaylist, Segment
+from ingest.domain.timeline import clock_step_us
+
+_SAME_STREAM_S: Final = 3_600.0  # clocks further apart than this are not of one stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """The end of what we have: the wall clock there, as far as the stream tells it, and the next number."""
+
+    wall_at: datetime | None
+    sequence: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alignment:
+    """What is to be taken, and how much is missing before it."""
+
+    fresh: tuple[Segment, ...]
+    missing_us: int = 0
+
+
+def align(playlist: MediaPlaylist, *, place: Place) -> Alignment:
+    """By PROGRAM-DATE-TIME, else by number where the numbers can match; else all, to be judged one by one."""
+    first = next(iter(playlist.segments), None)
+    if first is None:
+        return Alignment(fresh=())
+    if place.wall_at is not None and first.wall_at is not None:
+        apart_s = (playlist.segments[-1].wall_at or first.wall_at) - place.wall_at
+        if abs(apart_s.total_seconds()) <= _SAME_STREAM_S + _length_s(playlist):
+            return _by_clock(playlist.segments, place.wall_at)
+    if playlist.media_sequence <= place.sequence <= playlist.last_sequence + 1:
+        return Alignment(fresh=tuple(s for s in playlist.segments if s.sequence >= place.sequence))
+    return Alignment(fresh=playlist.segments)
+
+
+def seam_us(pts_us: int | None, *, expected_us: int | None, duration_us: int) -> int:
+    """How far the first segment of another variant lies behind what we have (0: it follows; negative: before it).
+
+    Less than half its length is the play between encoders, and more than an hour another clock.
+    """
+    if pts_us is None or expected_us is None:
+        return 0
+    step_us = clock_step_us(pts_us, expected_us)
+    is_play = abs(step_us) < duration_us // 2
+    return 0 if is_play or abs(step_us) > _SAME_STREAM_S * MICROSECONDS else step_us
+
+
+def _by_clock(segments: tuple[Segment, ...], end_at: datetime) -> Alignment:
+    """A segment is new when its middle is; what is before the first dated one of them is old."""
+    start = next((n for n, each in enumerate(segments) if _middle(each) > end_at), len(segments))
+    fresh = segments[start:]
+    if not fresh or fresh[0].wall_at is None:
+        return Alignment(fresh=fresh)
+    missing_us = round((fresh[0].wall_at - end_at) / timedelta(microseconds=1))
+    return Alignment(fresh=fresh, missing_us=missing_us if missing_us > fresh[0].duration_us // 2 else 0)
+
+
+def _middle(segment: Segment) -> datetime:
+    """Of a segment without a date, after a discontinuity, nothing is known: it counts as new."""
+    if segment.wall_at is None:
+        return datetime.max.replace(tzinfo=UTC)
+    return segment.wall_at + timedelta(microseconds=segment.duration_us // 2)
+
+
+def _length_s(playlist: MediaPlaylist) -> float:
+    return sum(each.duration_us for each in playlist.segments) / MICROSECONDS

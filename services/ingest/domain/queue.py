@@ -1,0 +1,107 @@
+"""What the tracker has taken over and not yet settled: listed segments and holes, oldest first.
+
+State alone; when to fetch, try again or give up is decided by the tracker and by `retry`.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import takewhile
+from typing import Final
+
+from ingest.domain.actions import LossCause
+from ingest.domain.history import date_time_end
+from ingest.domain.playlist import Segment
+
+NEVER: Final = float("inf")
+
+
+class Progress(StrEnum):
+    """PARKED waits for another variant, which may have what this one lacks."""
+
+    WAITING = "waiting"
+    FETCHING = "fetching"
+    RETRYING = "retrying"
+    PARKED = "parked"
+    STORED = "stored"
+    LOST = "lost"
+
+
+SETTLED: Final = frozenset({Progress.STORED, Progress.LOST})
+
+
+@dataclass(kw_only=True)
+class Slot:
+    """One listed segment until it is committed or lost; `is_seam` marks the first of another variant."""
+
+    epoch: int
+    segment: Segment
+    discontinuity_sequence: int
+    is_newest: bool
+    variant: str = ""
+    starts_epoch: bool = False
+    is_seam: bool = False
+    wall_hint: datetime | None = None
+    progress: Progress = Progress.WAITING
+    cause: LossCause = LossCause.NOT_FOUND
+    attempts: int = 0
+    first_try_s: float = 0.0
+    retry_at_s: float = 0.0
+    expires_s: float = NEVER
+    asked_master: bool = False
+    asked_variant: bool = False
+    probed_us: int | None = None
+    pts_us: int | None = None
+
+    @property
+    def from_sequence(self) -> int:
+        return self.segment.sequence
+
+    @property
+    def to_sequence(self) -> int:
+        return self.segment.sequence
+
+    @property
+    def estimated_us(self) -> int:
+        return self.segment.duration_us
+
+    @property
+    def wall_end_at(self) -> datetime | None:
+        return date_time_end(self.segment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hole:
+    """Sequences that were never seen."""
+
+    epoch: int
+    from_sequence: int
+    to_sequence: int
+    estimated_us: int
+    cause: LossCause
+    progress: Progress = Progress.LOST
+
+    @property
+    def wall_end_at(self) -> None:
+        return None
+
+
+Item = Slot | Hole
+
+
+def is_due(slot: Slot, now_s: float) -> bool:
+    if slot.progress in (Progress.RETRYING, Progress.PARKED):
+        return slot.retry_at_s <= now_s
+    return slot.progress is Progress.WAITING
+
+
+def leading_losses(queue: deque[Item]) -> tuple[Item, ...]:
+    """The losses at the head that are one gap: same epoch, same cause."""
+    mark = (Progress.LOST, queue[0].epoch, queue[0].cause)
+    return tuple(takewhile(lambda item: (item.progress, item.epoch, item.cause) == mark, queue))
+
+
+def leading_settled(queue: deque[Item]) -> tuple[Item, ...]:
+    """What another variant need not bring any more."""
+    return tuple(takewhile(lambda item: item.progress in SETTLED, queue))
