@@ -21,10 +21,10 @@ from gateway.adapters.projection_store import ProjectionStore, overdue_streams
 from gateway.adapters.reachability import HttpOrigins
 from gateway.adapters.replica import ReplicaReader
 from gateway.adapters.streams import StreamRows
+from gateway.adapters.timeline_store import TimelineStore
 from gateway.adapters.transactions import opener, reader
 from gateway.adapters.twitch import TwitchAccess, TwitchChannels
 from gateway.adapters.uploads import ExpiredUploads, UploadRows
-from gateway.adapters.view_store import ViewRows
 from gateway.domain.rate_limit import LimitPolicy
 from gateway.domain.uploads import UploadCaps
 from gateway.loops import loops
@@ -50,6 +50,7 @@ from gateway.workflow.rate_limits import Limiter, RateLimits, Standby
 from gateway.workflow.reachability import Survey
 from gateway.workflow.reads import Reader, ReplicaFirst
 from gateway.workflow.streams import Streams
+from gateway.workflow.timeline import Timelines
 from gateway.workflow.uploads import Uploads, UploadSweep
 from gateway.workflow.views import Views
 from gateway.workflow.watchdog import Watchdog
@@ -159,6 +160,7 @@ def use_cases(
             ),
             clock=utc_now,
         ),
+        timelines=Timelines(read=read),
         endpoints=Endpoints(
             open_endpoints=opener(EndpointRows, database=database, outbox=outbox),
             keyring=base.keyring,
@@ -217,6 +219,7 @@ def _uploads(base: Foundation, settings: GatewaySettings) -> Uploads:
         clock=utc_now,
         entropy=secrets.token_bytes,
         now_s=monotonic,
+        part_bytes=settings.upload_part_bytes,
     )
 
 
@@ -230,11 +233,13 @@ def upload_sweep(base: Foundation) -> UploadSweep:
     )
 
 
-def _view_reader(base: Foundation, settings: GatewaySettings, replica: Database | None) -> Reader[ViewRows]:
-    primary = reader(ViewRows, database=base.database, outbox=base.outbox)
+def _view_reader(
+    base: Foundation, settings: GatewaySettings, replica: Database | None
+) -> Reader[TimelineStore]:
+    primary = reader(TimelineStore, database=base.database, outbox=base.outbox)
     if replica is None:
         return primary
-    copy = reader(ViewRows, database=replica, outbox=base.outbox)
+    copy = reader(TimelineStore, database=replica, outbox=base.outbox)
     return ReplicaFirst(
         ReplicaReader(copy, patience_s=settings.database_read_patience_s),
         primary,

@@ -76,6 +76,12 @@ class GatewaySettings(ServiceSettings):
         ge=1,
         description="Bytes of all uploads of an organization that are kept at a time.",
     )
+    upload_part_bytes: int = Field(
+        default=8 * 1024**2,
+        ge=1024,
+        le=16 * 1024**2,
+        description="Size of the objects that uploads are stored in; each chunk that comes in holds one in memory.",
+    )
     upload_unfinished: int = Field(
         default=20, ge=1, description="Uploads of an organization that may be unfinished at a time."
     )
