@@ -27,7 +27,7 @@ from shared.keyring import Keyring
 from shared.outbox import Outgoing
 
 READY_S = 60.0
-_AGE_S = 15.0
+_AGE_S = 90.0
 _LAGS = """
 SELECT stream_id, sequence, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS at
 FROM ingest.segments WHERE stream_id = ANY($1)

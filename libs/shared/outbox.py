@@ -16,6 +16,8 @@ from shared import trace
 from shared.contract import Service, spec_of
 from shared.events import Event, Lane
 
+OutboxRow = dict[str, Any]
+
 REPLAY_HOURS = 72
 BATCH = 50
 
@@ -46,13 +48,18 @@ class Outbox:
 
     async def emit(self, session: AsyncSession, events: Iterable[Event]) -> None:
         """Add the events to the running transaction; an event id that is there already changes nothing."""
-        rows = [self._row(event) for event in events if spec_of(event.name).consumers]
-        if not rows:
-            return
-        connection = await session.connection()
-        await connection.execute(_INSERT, rows)
+        await self.insert(await session.connection(), self.rows(events))
 
-    def _row(self, event: Event) -> dict[str, Any]:
+    def rows(self, events: Iterable[Event]) -> list[OutboxRow]:
+        """What `insert` writes of these events, which belong to the current trace."""
+        return [self._row(event) for event in events if spec_of(event.name).consumers]
+
+    async def insert(self, connection: AsyncConnection, rows: Sequence[OutboxRow]) -> None:
+        """Add rows to the running transaction; an event id that is there already changes nothing."""
+        if rows:
+            await connection.execute(_INSERT, rows)
+
+    def _row(self, event: Event) -> OutboxRow:
         if self.service not in spec_of(event.name).producers:
             raise ContractBroken(f"{self.service} may not produce {event.name}")
         return {

@@ -161,6 +161,10 @@ async def _write_rare_rows(connection: AsyncConnection, commits: Sequence[_Commi
     for statement, rows in (
         (_WINDOW, [key | _window_values(row) for key, entry in written for row in entry.windows]),
         (_GAP, [key | _gap_values(entry.gap) for key, entry in written if entry.gap]),
+        (
+            _ANNOTATION,
+            [key | _annotation_values(entry.annotation) for key, entry in written if entry.annotation],
+        ),
         (_END, ended),
         (_DROP_LEASE, ended),
     ):
