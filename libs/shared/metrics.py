@@ -57,7 +57,9 @@ hundredms_refused = _counter("tldr_100ms_refused_total", "100ms webhooks that we
 hundredms_kept = _counter(
     "tldr_100ms_kept_total", "100ms webhooks by what became of them in and after an outage.", "outcome"
 )
-signals = _counter("tldr_signals_total", "Signals beside the picture, by whether they are kept.", "kind", "outcome")
+signals = _counter(
+    "tldr_signals_total", "Signals beside the picture, by whether they are kept.", "kind", "outcome"
+)
 repairs = _counter("tldr_repairs_total", "Gaps that a recording was to fill, by outcome.", "outcome")
 hundredms_api_checks = _counter(
     "tldr_100ms_api_checks_total", "Turns in which 100ms' API was asked for a connection.", "outcome"
@@ -81,6 +83,12 @@ ingest_waiting = _gauge("tldr_ingest_waiting", "Streams that wait for a replica 
 ingest_takeovers = _counter("tldr_ingest_takeovers_total", "Streams taken from replicas that were silent.")
 ingest_handovers = _counter("tldr_ingest_handovers_total", "Streams left to other replicas.", "reason")
 ingest_gaps = _counter("tldr_ingest_gaps_total", "Gaps by cause.", "cause")
+ingest_variants_left = _counter(
+    "tldr_ingest_variants_left_total", "Renditions of a stream that were left for the next best.", "reason"
+)
+ingest_signals = _counter(
+    "tldr_ingest_signals_total", "Captions, timed metadata and the like found in streams.", "kind"
+)
 ingest_spooled = _gauge("tldr_ingest_spooled", "Segments on disk that wait for the database.")
 
 windows = _counter("tldr_windows_total", "Analysis windows by provider and verdict.", "provider", "verdict")

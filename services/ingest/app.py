@@ -132,7 +132,13 @@ def source_openers(
     """Who opens which kind of source."""
 
     def hls(stream: Followed, address: SourceAddress, progress: Progress) -> MediaSource:
-        return HlsSource(http, address.url, headers=address.headers, target_height=settings.target_height)
+        return HlsSource(
+            http,
+            address.url,
+            headers=address.headers,
+            target_height=settings.target_height,
+            variant=progress.cursor.variant,
+        )
 
     return {"hls": hls}
 

@@ -662,6 +662,9 @@ class PlaylistTracker:
         return (playlist.listed_count + 1) * self._target_wall_s
 
     def _schedule(self, reload: _Reload) -> None:
+        if reload.playlist.blocks_reload:
+            self._poll_at_s = reload.now_s + self._policy.reload_floor_s
+            return
         if reload.playlist.truncated or not self._pace.arrivals:
             self._schedule_soon(reload.now_s)
             return

@@ -28,7 +28,10 @@ from ingest.domain.actions import (
     ReloadWithoutDelta,
     Resumed,
     SegmentLost,
+    SegmentUnwanted,
+    SignalSeen,
     Stalled,
+    UseOtherVariant,
 )
 from ingest.domain.playlist import MediaPlaylist
 from ingest.domain.policy import TrackerPolicy
@@ -37,11 +40,13 @@ from ingest.domain.tracker import Phase, PlaylistTracker
 from ingest.domain.windows import WindowPlan
 from ingest.workflow.archive import Archive, Kept, Waiting
 from ingest.workflow.ports import (
+    FetchedSegment,
     FetchFailed,
     Journal,
     Lease,
     LeaseLost,
     MediaSource,
+    OffersVariants,
     Opened,
     SpoolFull,
 )
@@ -121,6 +126,8 @@ class Follower:
         self._is_stopping = False
         self._is_lost = False
         self._wants_addresses = False
+        self._reading: set[tuple[int, int]] = set()
+        self._unwanted: list[Waiting] = []
         self._news = asyncio.Event()
         self._to_commit = asyncio.Event()
 
@@ -177,7 +184,7 @@ class Follower:
     def _waiting(self) -> tuple[Waiting, ...]:
         """Bodies that only this process has; a successor fetches them anew."""
         fetched = [each for kept in self._kept.values() for each in kept.waiting]
-        return (*fetched, *(each for pending in self._pending for each in pending.waiting))
+        return (*fetched, *self._unwanted, *(each for pending in self._pending for each in pending.waiting))
 
     async def _follow(self, group: asyncio.TaskGroup) -> None:
         while not self._is_over:
@@ -269,7 +276,7 @@ class Follower:
         self._listed_s.setdefault(key, self._now_s())
         try:
             async with self._gate:
-                fetched = await self._source.segment(fetch.segment, epoch=fetch.epoch, left_s=left_s)
+                fetched = await self._read(fetch, left_s=left_s)
                 kept = await self._archive.keep(
                     self._stream, epoch=fetch.epoch, sequence=fetch.sequence, fetched=fetched
                 )
@@ -287,6 +294,14 @@ class Follower:
                     pts_us=fetched.media.pts_us,
                 )
             )
+
+    async def _read(self, fetch: FetchSegment, *, left_s: float) -> FetchedSegment:
+        key = (fetch.epoch, fetch.sequence)
+        self._reading.add(key)
+        try:
+            return await self._source.segment(fetch.segment, epoch=fetch.epoch, left_s=left_s)
+        finally:
+            self._reading.discard(key)
 
     def _fail(self, fetch: FetchSegment, failure: FetchFailure) -> None:
         metrics.ingest_segments.labels("failed").inc()
@@ -307,15 +322,46 @@ class Follower:
                     self._source.refuse_delta()
                 case CommitSegment():
                     self._record_segment(action)
+                case SegmentUnwanted():
+                    self._forget(action)
+                case SignalSeen():
+                    self._record_signal(action)
+                case UseOtherVariant():
+                    self._leave_variant(action.reason)
                 case _:
                     self._record(action)
         self._news.set()
+
+    def _leave_variant(self, reason: str) -> None:
+        """The next load brings another rendition, or there is none."""
+        is_left = isinstance(self._source, OffersVariants) and self._source.leave_variant()
+        if is_left:
+            metrics.ingest_variants_left.labels(reason).inc()
+            log.warning("variant_left", reason=reason)
+            self._wants_addresses = True
+        else:
+            self._apply(self._tracker.on_no_other_variant(now_s=self._now_s()))
+
+    def _forget(self, action: SegmentUnwanted) -> None:
+        """Another variant brings it: stop reading it, or put away what is here of it."""
+        key = (action.epoch, action.sequence)
+        self._listed_s.pop(key, None)
+        kept, task = self._kept.pop(key, None), self._fetching.get(key)
+        if kept is not None:
+            self._unwanted.extend(kept.waiting)
+            self._to_commit.set()
+        if task is not None and key in self._reading:
+            task.cancel()
 
     def _record_segment(self, action: CommitSegment) -> None:
         key = (action.epoch, action.sequence)
         kept = self._kept.pop(key)
         entry = self._recorder.segment(action, stored=kept.segment, at=self._clock())
         self._append(_Pending(entry=entry, waiting=kept.waiting, archived_s=self._listed_s.pop(key, None)))
+
+    def _record_signal(self, action: SignalSeen) -> None:
+        metrics.ingest_signals.labels(str(action.kind)).inc()
+        self._append(_Pending(entry=self._recorder.signal(action, at=self._clock())))
 
     def _record(self, action: Action) -> None:
         entry = self._entry(action)
@@ -361,11 +407,16 @@ class Follower:
         await self._to_commit.wait()
         self._to_commit.clear()
         is_last = self._is_over
+        await self._archive.discard(self._take_unwanted())
         if self._is_stopping:
             await self._commit_last()
         else:
             await self._commit_pending()
         return is_last and (self._is_stopping or not self._pending)
+
+    def _take_unwanted(self) -> tuple[Waiting, ...]:
+        unwanted, self._unwanted = tuple(self._unwanted), []
+        return unwanted
 
     async def _commit_last(self) -> None:
         try:

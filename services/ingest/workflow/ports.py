@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from sqlmodel.ext.asyncio.session import AsyncSession
 
@@ -140,6 +140,15 @@ class MediaSource(Protocol):
 
     async def close(self) -> None:
         """Let go of processes, sockets and files; called once, at the end of the following."""
+        ...
+
+
+@runtime_checkable
+class OffersVariants(Protocol):
+    """A source that has the same media in several renditions."""
+
+    def leave_variant(self) -> bool:
+        """Take the next best at the next load; without one, forgive all that was left and answer False."""
         ...
 
 

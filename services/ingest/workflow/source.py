@@ -6,8 +6,11 @@ Every failure leaves as a `FetchFailed` with what the tracker must know; when to
 import asyncio
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from time import monotonic
+from types import MappingProxyType
+from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -25,9 +28,11 @@ from ingest.domain.playlist import (
     MediaPlaylist,
     MultivariantPlaylist,
     NotAPlaylist,
+    NoUsableVariant,
+    PlaylistReader,
     Segment,
+    Variant,
     choose_variant,
-    parse_playlist,
 )
 from ingest.workflow.ports import FetchedSegment, FetchFailed, Http
 from shared.errors import PermanentError, PipelineError
@@ -50,6 +55,14 @@ SLOWEST_PACE = 5.0  # a segment may take so many times its own length, where tha
 REMEMBERED = 8
 INLINE_BYTES = 256 * 1024
 AES_BLOCK_BITS = 128
+CAPTION_LIMITS = Limits(max_bytes=512 * 1024, total_s=10.0)
+_NONE: Final[Mapping[str, str]] = MappingProxyType({})
+_NOT_MODIFIED: Final = 304
+_VALIDATORS: Final = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
+_NEWEST: Final = 2
+_PATIENCE_WITH_PROMISES: Final = 2
+_LONGEST_BLOCK_S: Final = 30.0
+_BLOCK_PLAY_S: Final = 2.0
 
 
 class NoSource:
@@ -71,46 +84,206 @@ class NoSource:
         """Nothing is held."""
 
 
-class HlsSource:
-    """Remembers the variant that was chosen, and the last keys and init sections."""
+@dataclass(frozen=True, kw_only=True)
+class VariantPolicy:
+    """A variant that was left is tried again after `penalty_s`, or at a discontinuity after `least_penalty_s`."""
 
-    def __init__(self, http: Http, url: str, *, headers: Mapping[str, str], target_height: int) -> None:
-        """`headers` go to the origin of `url` only: they may hold credentials."""
+    penalty_s: float = 300.0
+    least_penalty_s: float = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loaded:
+    """The last reading of a media playlist, to be told again while the server says that nothing changed."""
+
+    url: str
+    from_sequence: int
+    fingerprint: int
+    validators: Mapping[str, str]
+    playlist: MediaPlaylist
+
+    def is_enough(self, from_sequence: int) -> bool:
+        """Whether the reading holds all that another one from there on would."""
+        return self.from_sequence <= from_sequence and not self.playlist.truncated
+
+
+class HlsSource:
+    """Remembers the variant that was chosen, the last reading of its playlist, and the last keys and init sections."""
+
+    def __init__(
+        self,
+        http: Http,
+        url: str,
+        *,
+        headers: Mapping[str, str],
+        target_height: int,
+        variant: str = "",
+        policy: VariantPolicy | None = None,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        """`headers` go to the origin of `url` only: they may hold credentials. `variant` is taken if it is there."""
         self._http = http
         self._url = url
         self._headers = headers
         self._target_height = target_height
+        self._policy = policy or VariantPolicy()
+        self._now_s = now_s
         self._media_url = ""
+        self._master: MultivariantPlaylist | None = None
+        self._variant: Variant | None = None
+        self._pinned = variant
+        self._left: dict[str, float] = {}
+        self._reader = PlaylistReader()
+        self._loaded: _Loaded | None = None
+        self._broken_promises = 0
         self._kept: OrderedDict[str, bytes] = OrderedDict()
 
     def forget_variant(self) -> None:
         """Ask the original address again at the next load."""
         self._media_url = ""
 
+    def leave_variant(self) -> bool:
+        """Take the next best at the next load; without one, forgive all that was left and answer False."""
+        if self._master is None or self._variant is None:
+            return False
+        self._pinned, self._media_url = "", ""
+        others = {each.name for each in self._master.variants if not each.location.refusal} - {
+            self._variant.name,
+            *self._left,
+        }
+        if not others:
+            self._left.clear()
+            return False
+        self._left[self._variant.name] = self._now_s()
+        return True
+
     def refuse_delta(self) -> None:
         """Load without the query that asks for delta updates."""
-        self._media_url = _without_hls_queries(self._media_url or self._url)
+        self._media_url = without_hls_queries(self._media_url or self._url)
 
     async def close(self) -> None:
         """Nothing is held: connections belong to the client."""
 
+    @property
+    def captions_url(self) -> str:
+        """Where the captions of the variant are listed; empty when it has none, or none that may be read."""
+        group = self._variant.subtitles_group if self._variant else ""
+        found = [] if self._master is None or not group else self._master.renditions
+        fitting = [each for each in found if each.kind == "SUBTITLES" and each.group == group]
+        listed = [each for each in fitting if each.location is not None and not each.location.refusal]
+        best = max(listed, key=lambda each: each.default, default=None)
+        return best.location.url if best is not None and best.location is not None else ""
+
     async def playlist(self, *, from_sequence: int) -> MediaPlaylist:
         """The media playlist, by way of the multivariant one where there is one. Raises FetchFailed."""
-        answer = await self._playlist_text(self._media_url or self._url)
+        if self._is_time_to_return():
+            self._pinned, self._media_url = "", ""
         try:
-            parsed = _parsed(answer, from_sequence=from_sequence)
-            if isinstance(parsed, MediaPlaylist):
-                return parsed
-            self._media_url = choose_variant(parsed, target_height=self._target_height).location.url
-            answer = await self._playlist_text(self._media_url)
-            parsed = _parsed(answer, from_sequence=from_sequence)
+            parsed = await self._load(self._media_url or self._url, from_sequence)
+            if isinstance(parsed, MultivariantPlaylist):
+                before = self._variant
+                self._choose(parsed)
+                is_same = before is not None and before.name == self._variant_name
+                parsed = await self._load(self._media_url, from_sequence if is_same else 0)
         except NotAPlaylist as error:
             raise FetchFailed(_failure(FailureKind.NOT_A_PLAYLIST)) from error
         except PermanentError as error:
             raise FetchFailed(_refused(error)) from error
         if isinstance(parsed, MediaPlaylist):
-            return parsed
+            return self._described(parsed)
         raise FetchFailed(_failure(FailureKind.REFUSED, "a variant is a list of variants again"))
+
+    @property
+    def _variant_name(self) -> str:
+        return self._variant.name if self._variant else ""
+
+    def _choose(self, master: MultivariantPlaylist) -> None:
+        """The one that was chosen before, as long as it is offered; else the best that was not left."""
+        self._master = master
+        pinned = [v for v in master.variants if v.name == self._pinned and not v.location.refusal]
+        chosen = pinned[0] if pinned else self._best(master)
+        if chosen.name != self._variant_name:
+            self._reader, self._loaded, self._broken_promises = PlaylistReader(), None, 0
+        self._variant, self._pinned, self._media_url = chosen, chosen.name, chosen.location.url
+
+    def _best(self, master: MultivariantPlaylist) -> Variant:
+        try:
+            return choose_variant(master, target_height=self._target_height, excluding=self._left)
+        except NoUsableVariant:
+            self._left.clear()
+            return choose_variant(master, target_height=self._target_height)
+
+    def _is_time_to_return(self) -> bool:
+        """Up again when the variants that were left had their time, at once at a discontinuity after less."""
+        if not self._left or not self._media_url:
+            return False
+        last = self._loaded.playlist.segments[-_NEWEST:] if self._loaded else ()
+        breaks = any(each.discontinuity for each in last)
+        penalty_s = self._policy.least_penalty_s if breaks else self._policy.penalty_s
+        if self._now_s() - max(self._left.values()) < penalty_s:
+            return False
+        self._left.clear()
+        return True
+
+    def _described(self, parsed: MediaPlaylist) -> MediaPlaylist:
+        others = len(self._master.variants) > 1 if self._master is not None and self._variant else False
+        blocks = parsed.blocks_reload and self._broken_promises < _PATIENCE_WITH_PROMISES
+        if not others and not self._variant_name and blocks == parsed.blocks_reload:
+            return parsed
+        return replace(parsed, variant=self._variant_name, has_other_variants=others, blocks_reload=blocks)
+
+    async def _load(self, url: str, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:
+        known = self._loaded
+        if known is None or known.url != url or known.playlist.ended:
+            return await self._load_plainly(url, from_sequence, validators={})
+        if known.playlist.blocks_reload and self._broken_promises < _PATIENCE_WITH_PROMISES:
+            return await self._load_when_new(known, from_sequence)
+        validators = known.validators if known.is_enough(from_sequence) else {}
+        return await self._load_plainly(url, from_sequence, validators=validators)
+
+    async def _load_plainly(
+        self, url: str, from_sequence: int, *, validators: Mapping[str, str]
+    ) -> MediaPlaylist | MultivariantPlaylist:
+        answer = await self._playlist_text(url, validators=validators)
+        if answer.status == _NOT_MODIFIED and self._loaded is not None:
+            return self._loaded.playlist
+        return self._read(answer, url, from_sequence)
+
+    async def _load_when_new(
+        self, known: _Loaded, from_sequence: int
+    ) -> MediaPlaylist | MultivariantPlaylist:
+        """The server answers when the next segment is there (RFC 8216bis, 6.2.5.2), if it keeps its word."""
+        wanted = known.playlist.last_sequence + 1
+        wait_s = min(_LONGEST_BLOCK_S, 3 * known.playlist.target_us / MICROSECONDS + _BLOCK_PLAY_S)
+        limits = replace(PLAYLIST_LIMITS, total_s=wait_s, first_byte_s=wait_s)
+        try:
+            answer = await self._playlist_text(_with_query(known.url, f"_HLS_msn={wanted}"), limits=limits)
+            parsed = self._read(answer, known.url, from_sequence)
+        except (FetchFailed, NotAPlaylist):
+            self._broken_promises = _PATIENCE_WITH_PROMISES
+            return await self._load_plainly(known.url, from_sequence, validators={})
+        if isinstance(parsed, MediaPlaylist) and parsed.last_sequence < wanted and not parsed.ended:
+            self._broken_promises += 1
+        return parsed
+
+    def _read(self, answer: Response, url: str, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:
+        """What was read before, byte for byte, is not parsed again."""
+        known, fingerprint = self._loaded, hash(answer.body)
+        is_same = known is not None and (known.url, known.fingerprint) == (url, fingerprint)
+        if known is not None and is_same and known.is_enough(from_sequence):
+            return known.playlist
+        text = answer.body.decode("utf-8", errors="replace")
+        base_url = without_hls_queries(answer.url)
+        parsed = self._reader.read(text, url=base_url, from_sequence=from_sequence)
+        if isinstance(parsed, MediaPlaylist):
+            self._loaded = _Loaded(
+                url=url,
+                from_sequence=from_sequence,
+                fingerprint=fingerprint,
+                validators=_validators(answer),
+                playlist=parsed,
+            )
+        return parsed
 
     async def segment(self, segment: Segment, *, epoch: int, left_s: float) -> FetchedSegment:
         """Body, decrypted and examined. `left_s` is how long it can still be had. Raises FetchFailed.
@@ -133,13 +306,19 @@ class HlsSource:
             raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
         return FetchedSegment(body=body, sha256=digest, media=media, init=init)
 
-    async def _playlist_text(self, url: str) -> Response:
+    async def _playlist_text(
+        self, url: str, *, limits: Limits = PLAYLIST_LIMITS, validators: Mapping[str, str] = _NONE
+    ) -> Response:
         try:
-            return await self._get(url, limits=PLAYLIST_LIMITS)
+            return await self._get(url, limits=limits, extra=validators)
         except FetchFailed as failed:
             if failed.failure.kind is FailureKind.CORRUPT:
                 raise FetchFailed(replace(failed.failure, kind=FailureKind.NETWORK)) from failed
             raise
+
+    async def captions(self, url: str) -> Response:
+        """A list of captions, or a part of them. Raises FetchFailed."""
+        return await self._get(url, limits=CAPTION_LIMITS)
 
     async def _init(self, name: str, init: InitSection, key: EncryptionKey | None) -> bytes:
         known = self._kept.get(name)
@@ -187,13 +366,21 @@ class HlsSource:
             raise FetchFailed(_failure(FailureKind.CORRUPT, f"{len(body)} bytes of {wanted.length}"))
         return body
 
-    async def _get(self, url: str, *, limits: Limits, byte_range: tuple[int, int] | None = None) -> Response:
-        headers = self._headers if _origin(url) == _origin(self._url) else {}
+    async def _get(
+        self,
+        url: str,
+        *,
+        limits: Limits,
+        byte_range: tuple[int, int] | None = None,
+        extra: Mapping[str, str] = _NONE,
+    ) -> Response:
+        headers = self._headers if _origin(url) == _origin(self._url) else _NONE
+        sent = {**headers, **extra} if extra else headers
         try:
-            answer = await self._http.get(url, limits=limits, headers=headers, byte_range=byte_range)
+            answer = await self._http.get(url, limits=limits, headers=sent, byte_range=byte_range)
         except PipelineError as error:
             raise FetchFailed(_from_error(error)) from error
-        if not 200 <= answer.status < 300:
+        if not 200 <= answer.status < 300 and not (extra and answer.status == _NOT_MODIFIED):
             raise FetchFailed(FetchFailure(kind=FailureKind.STATUS, status=answer.status))
         return answer
 
@@ -214,9 +401,10 @@ def _init_name(segment: Segment, *, epoch: int) -> str:
     return f"init {epoch} {segment.discontinuity_sequence} {identity}"
 
 
-def _parsed(answer: Response, *, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:
-    text = answer.body.decode("utf-8", errors="replace")
-    return parse_playlist(text, url=answer.url, from_sequence=from_sequence)
+def _validators(answer: Response) -> Mapping[str, str]:
+    """What a conditional request needs, where the server gave it."""
+    given = {sent: answer.headers.get(name, "") for name, sent in _VALIDATORS}
+    return {name: value for name, value in given.items() if value}
 
 
 def _failure(kind: FailureKind, detail: str = "") -> FetchFailure:
@@ -250,7 +438,15 @@ def _origin(url: str) -> tuple[str, str]:
     return parts.scheme, parts.netloc.rpartition("@")[2]
 
 
-def _without_hls_queries(url: str) -> str:
+def _with_query(url: str, query: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(query=f"{parts.query}&{query}" if parts.query else query))
+
+
+def without_hls_queries(url: str) -> str:
+    """Delivery directives belong to one request: they are no part of an address."""
+    if "_HLS_" not in url:
+        return url
     parts = urlsplit(url)
     kept = [
         (name, value)
