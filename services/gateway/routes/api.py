@@ -18,6 +18,7 @@ from gateway.routes import (
     playback,
     problems,
     streams,
+    timeline,
     uploads,
     webhooks,
 )
@@ -153,7 +154,7 @@ def _include_routers(app: FastAPI, *, prefix: str) -> None:
     versioned = APIRouter(responses=_PROBLEMS)
     versioned.include_router(accounts.registration)
     versioned.include_router(uploads.description)
-    for module in (accounts, streams, uploads, webhooks, hundredms):
+    for module in (accounts, streams, timeline, uploads, webhooks, hundredms):
         versioned.include_router(module.router)
     app.include_router(health.router)
     app.include_router(docs.router)

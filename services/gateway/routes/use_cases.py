@@ -19,6 +19,7 @@ from gateway.workflow.objects import SignedObjects
 from gateway.workflow.playback import Playback
 from gateway.workflow.rate_limits import RateLimits
 from gateway.workflow.streams import Streams
+from gateway.workflow.timeline import Timelines
 from gateway.workflow.uploads import Uploads
 
 
@@ -29,6 +30,7 @@ class UseCases:
     rate_limits: RateLimits
     accounts: Accounts
     streams: Streams
+    timelines: Timelines
     endpoints: Endpoints
     hundredms: Reception
     hundredms_connections: HundredmsConnections
