@@ -104,7 +104,7 @@ def judge(
     for stream in by_stream.values():
         violations += stream.violations(must_offer_s)
     lost = [offer for stream in by_stream.values() for offer in stream.lost]
-    wanted = [offer for offer in offers if offer.presence == "there"]
+    wanted = [offer for offer in offers if _is_offered(offer)]
     violations += _shared_violations(kept, streams)
     offered_s, lost_s = _seconds(wanted), _seconds(lost)
     told_s = sum(missed.duration_us for missed in kept.missed) / 1e6
@@ -152,12 +152,21 @@ class _Stream:
 
     @property
     def lost(self) -> list[Offer]:
-        return [o for o in self._offers if o.presence == "there" and not self._counts[o.sha256]]
+        return [offer for offer in self._offers if _is_offered(offer) and not self._counts[offer.sha256]]
+
+    @property
+    def _due(self) -> Iterator[Offer]:
+        """What is not archived, and was named by a playlist, or shows as a hole in the numbers of later ones."""
+        last = {offer.epoch: offer.ordinal for offer in self._offers if offer.named_s > 0}
+        for offer in self._offers:
+            is_known = offer.named_s > 0 or offer.ordinal < last.get(offer.epoch, -1)
+            if is_known and not (offer.sha256 and self._counts[offer.sha256]):
+                yield offer
 
     def violations(self, must_offer_s: float) -> Iterator[str]:
         yield from self._of_rows()
         yield from self._of_order()
-        for offer in self.lost:
+        for offer in self._due:
             yield from self._of_lost(offer, must_offer_s)
         for missed in self._missed:
             yield from self._of_missed(missed)
@@ -222,6 +231,10 @@ def _causes_of(fault: str) -> frozenset[str]:
     if known is not None:
         return known
     return frozenset({"server_error"}) if fault.startswith("status 5") else frozenset({"rejected"})
+
+
+def _is_offered(offer: Offer) -> bool:
+    return offer.presence == "there" and offer.named_s > 0
 
 
 def _seconds(offers: Iterable[Offer]) -> float:

@@ -23,7 +23,8 @@ class Offer:
     """One segment. `offered_s` is the longest time without a break in which a right playlist named it and its
     right bytes were served, so that somebody who came then could have it; `sha256` is of those bytes in the clear.
 
-    `fetchable_s` is how long the bytes alone were served, for those who knew of them. `faults` names what struck it or
+    `fetchable_s` is how long the bytes alone were served, for those who knew of them, and `named_s` how long right
+    playlists named it, whether or not its bytes could be had. `faults` names what struck it or
     its playlists, as `status 404`.
     """
 
@@ -40,6 +41,7 @@ class Offer:
     listed_to_s: float
     offered_s: float
     fetchable_s: float
+    named_s: float
     faults: tuple[str, ...] = ()
 
 
@@ -68,6 +70,7 @@ def offers(
             listed_to_s=cast.left_s,
             offered_s=pieces.offered_s(cast),
             fetchable_s=pieces.fetchable_s(cast),
+            named_s=pieces.named_s(cast),
             faults=pieces.faults(cast),
         )
         for cast in timeline.casts
@@ -85,12 +88,16 @@ class _Pieces:
         self._playlists = [
             (fault, timeline.span_s(fault)) for fault in script.faults if isinstance(fault, PlaylistFault)
         ]
+        self._offered: dict[int, list[tuple[float, float]]] = {}
         self._named: dict[int, list[tuple[float, float]]] = {}
         self._had: dict[int, list[tuple[float, float]]] = {}
         for from_s, to_s in pairwise(self._cuts()):
             self._add(from_s, to_s)
 
     def offered_s(self, cast: Cast) -> float:
+        return _longest_s(self._offered.get(cast.ordinal, ()))
+
+    def named_s(self, cast: Cast) -> float:
         return _longest_s(self._named.get(cast.ordinal, ()))
 
     def fetchable_s(self, cast: Cast) -> float:
@@ -115,6 +122,8 @@ class _Pieces:
     def _add(self, from_s: float, to_s: float) -> None:
         middle_s = from_s + 1e-6 if to_s == inf else (from_s + to_s) / 2
         named = self._named_at(middle_s)
+        for ordinal in named:
+            _extend(self._named.setdefault(ordinal, []), from_s, to_s)
         for cast in self._timeline.casts:
             if cast.presence != "there" or not cast.complete_s <= middle_s < cast.gone_s:
                 continue
@@ -122,7 +131,7 @@ class _Pieces:
                 continue
             _extend(self._had.setdefault(cast.ordinal, []), from_s, to_s)
             if cast.ordinal in named:
-                _extend(self._named.setdefault(cast.ordinal, []), from_s, to_s)
+                _extend(self._offered.setdefault(cast.ordinal, []), from_s, to_s)
 
     def _named_at(self, at_s: float) -> set[int]:
         """What the playlists of this moment name, all of them: a copy that is sometimes stale counts as it is."""

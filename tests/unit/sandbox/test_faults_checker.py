@@ -24,6 +24,7 @@ def offer(ordinal: int, **changes: Any) -> Offer:
         "listed_to_s": 10.0,
         "offered_s": 10.0,
         "fetchable_s": 20.0,
+        "named_s": 10.0,
     }
     return Offer(**(fields | changes))
 
@@ -111,6 +112,24 @@ def test_a_window_may_pass_while_the_follower_is_killed() -> None:
     kept = replace(WHOLE, archived=WITHOUT_5, missed=(missed(5, 5, "window_overrun"),))
     assert judge(STRUCK, kept).violations
     assert () == judge(STRUCK, kept, is_disturbed=True).violations
+
+
+def test_what_no_playlist_named_is_due_only_where_later_numbers_show_it() -> None:
+    unknown = {"named_s": 0.0, "offered_s": 0.0, "faults": ("playlist freeze",)}
+    hidden = (*OFFERS[:199], offer(199, **unknown))
+    hole = (*OFFERS[:198], offer(198, **unknown), offer(199))
+    assert () == judged(hidden, archived=ROWS[:199]).violations
+    without = (*ROWS[:198], row(199, position=198))
+    (violation,) = judged(hole, archived=without).violations
+    assert "segment 198 (0/198) is neither archived nor reported" in violation
+    assert () == judged(hole, archived=without, missed=(missed(198, 198, "window_overrun"),)).violations
+
+
+def test_a_gap_of_the_source_must_be_told() -> None:
+    offers = (offer(0), offer(1, presence="gap", sha256="", offered_s=0.0, faults=("gap",)), offer(2))
+    rows = (row(0), row(2, position=1))
+    (violation,) = judged(offers, archived=rows).violations
+    assert "segment 1 (0/1) is neither archived nor reported" in violation
 
 
 def test_too_many_gaps_are_told() -> None:
