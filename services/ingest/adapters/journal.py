@@ -240,13 +240,15 @@ _HELD = "stream_id = :stream_id AND run = :run AND fence = :fence"
 _DROP_LEASE = text(f"DELETE FROM leases WHERE {_HELD}")  # noqa: S608
 # What every segment writes, in one round trip for all streams of an organization. The answer to a commit can be
 # lost with the connection: then all of it is written once more, so rows that are there already change nothing.
+# A replica that freezes in mid-commit loses its transaction before its leases, so that others can take its rows.
 _SAVE_TEMPLATE = """
     WITH wanted AS (
         SELECT * FROM jsonb_to_recordset(CAST(:commits AS jsonb))
             AS row (stream_id text, run integer, fence bigint, progress jsonb)
     ),
     held AS (
-        SELECT leases.stream_id, leases.run FROM leases JOIN wanted USING (stream_id, run, fence)
+        SELECT leases.stream_id, leases.run, set_config('idle_in_transaction_session_timeout', '2000', true)
+        FROM leases JOIN wanted USING (stream_id, run, fence)
         FOR UPDATE OF leases {lock}
     ),
     archived AS (
