@@ -147,6 +147,16 @@ class Downloaded:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Streamed:
+    """An answer whose decoded body is still to be read, at the reader's pace."""
+
+    status: int
+    url: str
+    headers: Mapping[str, str]
+    chunks: AsyncIterator[bytes]
+
+
 @dataclass(slots=True)
 class _Dial:
     """The connection attempts of one hop: the name that is dialled, and what became of its addresses."""
@@ -272,6 +282,14 @@ class SafeHttpClient:
                 size_bytes=size_bytes,
                 sha256=digest.hexdigest(),
             )
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, url: str, *, limits: Limits, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[Streamed]:
+        """As `get`, with the body in chunks: a reader that pauses makes the server pause. Same errors."""
+        async with self._followed(url, limits=limits, headers=_get_headers(headers, None)) as answer:
+            yield Streamed(answer.status, str(answer.url), _headers(answer), _decoded(answer, limits))
 
     async def peek(
         self,

@@ -1,7 +1,8 @@
 """The one way FFmpeg and ffprobe run: on local files, with forced demuxers, limits, a clock and a sandbox.
 
 Callers bring argument lists (ffmpeg-python's `compile()` without the binary). What to cut or measure, and
-where files come from, is not known here; no process started here ever sees a URL.
+where files come from, is not known here; no process started here ever sees a URL but that of our own relay
+(`MediaRunner.relayed`).
 """
 
 import asyncio
@@ -12,10 +13,12 @@ import os
 import re
 import shutil
 import signal
+import socket
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, InvalidOperation
 from fractions import Fraction
 from itertools import pairwise
@@ -24,6 +27,7 @@ from typing import Any, ClassVar
 
 import structlog
 
+from shared import relay_socket
 from shared.errors import PermanentError, RetryableError
 
 log = structlog.get_logger()
@@ -81,6 +85,13 @@ _PROTOCOL = re.compile(
 )
 _FILE_OPENING_FILTER = re.compile(r"\b(a?movie|subtitles|ass|lut[13]d|(text|font)file)\s*=", re.IGNORECASE)
 _PIPES = frozenset({"-", "pipe:", "pipe:1"})
+# What may be read through a relay: protocol of its address -> demuxers, and protocols that FFmpeg needs for it.
+_RELAYED = {
+    "http": (DEMUXERS, "http,tcp"),
+    "rtmp": (frozenset({"flv", "live_flv"}), "rtmp,tcp"),
+    "rtsp": (frozenset({"rtsp"}), "rtsp,tcp,rtp"),
+    "srt": (frozenset({"mpegts"}), "srt"),
+}
 
 _START_FAILURES = ("bwrap:", "prlimit:", "setpriv:", "nice:")
 _STDERR_TAIL_BYTES = 4096
@@ -203,6 +214,51 @@ class Probe:
     def first(self, kind: str) -> Stream | None:
         """The first stream of a kind (`video`, `audio`), or None."""
         return next((stream for stream in self.streams if stream.kind == kind), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayedInput:
+    """An input that FFmpeg reads through our relay; `path` follows host and port in its address.
+
+    `options` stand before the input and are the caller's own, never a customer's text in the place of a name.
+    """
+
+    protocol: str
+    demuxer: str
+    path: str
+    options: tuple[str, ...] = ()
+    kind: socket.SocketKind = socket.SOCK_STREAM
+
+    def arguments(self, port: int, *, limits: MediaLimits) -> tuple[str, ...]:
+        """Raises ArgumentRefused for a demuxer that opens what it finds in its input."""
+        demuxers, protocols = _RELAYED[self.protocol]
+        if self.demuxer not in demuxers:
+            raise ArgumentRefused(f"demuxer {self.demuxer!r} is not for {self.protocol}")
+        whitelist = ("-protocol_whitelist", protocols, "-max_pixels", str(limits.max_pixels))
+        address = f"{self.protocol}://{relay_socket.LOOPBACK}:{port}{self.path}"
+        return (*self.options, *whitelist, "-f", self.demuxer, "-i", address)
+
+
+OpenRelay = Callable[[socket.socket], AbstractAsyncContextManager[None]]
+
+
+@dataclass(slots=True)
+class RelayedProcess:
+    """A running FFmpeg whose stdout is the caller's to read, as slowly as it likes."""
+
+    process: asyncio.subprocess.Process
+    stderr: "asyncio.Task[str]"
+    name: str = field(default="ffmpeg")
+
+    @property
+    def stdout(self) -> asyncio.StreamReader:
+        assert self.process.stdout is not None
+        return self.process.stdout
+
+    async def finished(self) -> None:
+        """Wait for its end after the last byte of stdout. Raises MediaRejected, MediaCrashed."""
+        said, status = await self.stderr, await self.process.wait()
+        _check_status(status, name=self.name, stderr_tail=said)
 
 
 def input_arguments(path: Path | str, *, demuxer: str) -> tuple[str, ...]:
@@ -333,6 +389,90 @@ class MediaRunner:
             raise OutputInvalid(f"{path.name} does not decode cleanly: {decoded.stderr_tail}")
         return probe
 
+    @asynccontextmanager
+    async def relayed(
+        self, source: RelayedInput, args: Sequence[str], *, relay: OpenRelay, work_dir: Path, cpu_s: float
+    ) -> AsyncIterator[RelayedProcess]:
+        """FFmpeg on what `relay` serves at the socket that it is given; `args` follow the input.
+
+        It writes no file, and is killed with its group at the end of the block. Raises ArgumentRefused,
+        MediaCrashed, NoRelaySocket.
+        """
+        for argument in args:
+            _check_argument(argument, work_dir=work_dir)
+        limits = replace(self._limits, file_size_bytes=0)
+        runner = MediaRunner(ffmpeg=self._ffmpeg, ffprobe=self._ffprobe, sandbox=self._sandbox, limits=limits)
+        async with runner._started_relayed(source, args, relay=relay, work_dir=work_dir, cpu_s=cpu_s) as made:
+            yield made
+
+    @asynccontextmanager
+    async def _started_relayed(
+        self, source: RelayedInput, args: Sequence[str], *, relay: OpenRelay, work_dir: Path, cpu_s: float
+    ) -> AsyncIterator[RelayedProcess]:
+        head = [self._ffmpeg, "-nostdin", "-hide_banner", "-nostats", "-loglevel", "error"]
+
+        def command(port: int) -> list[str]:
+            return [*head, *source.arguments(port, limits=self._limits), *args]
+
+        if self._sandbox is Sandbox.BUBBLEWRAP:
+            opened = self._in_own_network(command, source.kind, relay=relay, work_dir=work_dir, cpu_s=cpu_s)
+        else:
+            opened = self._on_loopback(command, source.kind, relay=relay, work_dir=work_dir, cpu_s=cpu_s)
+        async with opened as process:
+            assert process.stderr is not None
+            stderr = asyncio.create_task(_read_tail(process.stderr))
+            try:
+                yield RelayedProcess(process, stderr)
+            finally:
+                await _end_group(process, grace_s=0.0)
+                stderr.cancel()
+                process._transport.close()  # type: ignore[attr-defined]  # unread output keeps it open
+
+    @asynccontextmanager
+    async def _in_own_network(
+        self,
+        command: Callable[[int], list[str]],
+        kind: socket.SocketKind,
+        *,
+        relay: OpenRelay,
+        work_dir: Path,
+        cpu_s: float,
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                launched = relay_socket.launched(
+                    command(relay_socket.PRIVATE_PORT), channel=theirs, kind=kind
+                )
+                process = await self._start(
+                    launched, work_dir=work_dir, wall_clock_s=cpu_s, handed=(theirs.fileno(),)
+                )
+            try:
+                with await relay_socket.handed_over(ours) as made:
+                    async with relay(made):
+                        yield process
+            finally:
+                await _end_group(process, grace_s=0.0)
+
+    @asynccontextmanager
+    async def _on_loopback(
+        self,
+        command: Callable[[int], list[str]],
+        kind: socket.SocketKind,
+        *,
+        relay: OpenRelay,
+        work_dir: Path,
+        cpu_s: float,
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        with relay_socket.made_here(kind) as made:
+            port = made.getsockname()[1]
+            async with relay(made):
+                process = await self._start(command(port), work_dir=work_dir, wall_clock_s=cpu_s)
+                try:
+                    yield process
+                finally:
+                    await _end_group(process, grace_s=0.0)
+
     async def _execute(
         self,
         command: Sequence[str],
@@ -358,8 +498,9 @@ class MediaRunner:
         return Completed(stdout=stdout, stderr_tail=stderr)
 
     async def _start(
-        self, command: Sequence[str], *, work_dir: Path, wall_clock_s: float
+        self, command: Sequence[str], *, work_dir: Path, wall_clock_s: float, handed: Sequence[int] = ()
     ) -> asyncio.subprocess.Process:
+        """`handed` are descriptors that it inherits."""
         argv = self._sandboxed(command, work_dir=work_dir, wall_clock_s=wall_clock_s)
         try:
             return await asyncio.create_subprocess_exec(
@@ -370,6 +511,7 @@ class MediaRunner:
                 cwd=work_dir,
                 env=_environment(work_dir),
                 start_new_session=True,
+                pass_fds=handed,
             )
         except OSError as error:
             raise MediaCrashed(f"{argv[0]} cannot be started: {error.strerror}") from error
@@ -471,6 +613,7 @@ def _bubblewrap(work_dir: Path, *, binaries: Sequence[str]) -> list[str]:
         *("--ro-bind-try", "/etc/ld.so.cache", "/etc/ld.so.cache"),
         *("--dev", "/dev", "--tmpfs", "/tmp"),  # noqa: S108 - an empty one inside the sandbox
         *_binary_binds(binaries),
+        *_python_binds(),
         *("--bind", folder, folder, "--chdir", folder, "--"),
     ]
 
@@ -490,6 +633,12 @@ def _binary_binds(binaries: Sequence[str]) -> Iterator[str]:
         found = shutil.which(binary)
         if found is not None and not Path(found).resolve().is_relative_to("/usr"):
             yield from ("--ro-bind", found, found)
+
+
+def _python_binds() -> Iterator[str]:
+    """An interpreter that does not come with the system; it makes the socket of a relayed input."""
+    if not relay_socket.python().is_relative_to("/usr"):
+        yield from ("--ro-bind", sys.base_prefix, sys.base_prefix)
 
 
 def _environment(work_dir: Path) -> dict[str, str]:
