@@ -12,9 +12,17 @@ from fastapi import FastAPI
 from gateway.adapters.accounts import AccountRows, StoredApiKeys, StoredEmails
 from gateway.adapters.argon2 import Argon2Passwords
 from gateway.adapters.endpoints import EndpointRows
-from gateway.adapters.hundredms import HundredmsRows, StoredConnections, backlog_turns, prune_webhooks
+from gateway.adapters.hundredms import (
+    HundredmsRows,
+    StoredConnections,
+    backlog_turns,
+    due_connections,
+    prune_webhooks,
+)
+from gateway.adapters.hundredms_api import HundredmsApi
 from gateway.adapters.hundredms_connections import ConnectionRows
 from gateway.adapters.hundredms_queue import WebhookQueue
+from gateway.adapters.hundredms_recordings import HttpChats, RecordingRows, due_recordings
 from gateway.adapters.postgres_rate_limits import PostgresRateLimits
 from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
@@ -27,7 +35,7 @@ from gateway.adapters.twitch import TwitchAccess, TwitchChannels
 from gateway.adapters.uploads import ExpiredUploads, UploadRows
 from gateway.domain.rate_limit import LimitPolicy
 from gateway.domain.uploads import UploadCaps
-from gateway.loops import loops
+from gateway.loops import hundredms_loops, loops
 from gateway.routes.api import create_api
 from gateway.routes.use_cases import UseCases
 from gateway.settings import GatewaySettings
@@ -41,6 +49,8 @@ from gateway.workflow.hundredms import Hundredms
 from gateway.workflow.hundredms_connections import HundredmsConnections
 from gateway.workflow.hundredms_gate import Gate
 from gateway.workflow.hundredms_reception import Backlog, Reception
+from gateway.workflow.hundredms_reconciliation import Reconciler
+from gateway.workflow.hundredms_recordings import Recordings
 from gateway.workflow.intake import Intake
 from gateway.workflow.objects import FilesElsewhere, SignedObjects
 from gateway.workflow.playback import Playback, PlaybackLinks
@@ -79,7 +89,7 @@ async def build(settings: GatewaySettings) -> AsyncIterator[Application]:
                 base,
                 ops_host=settings.ops_host,
                 ops_port=settings.ops_port,
-                loops=background,
+                loops=(*background, *hundredms_loops(*hundredms_work(base, settings, http))),
                 api=Api(
                     app=api(cases, settings),
                     host=settings.http_host,
@@ -298,6 +308,35 @@ def hundredms_backlog(base: Foundation, settings: GatewaySettings, kept: Webhook
         hundredms=_hundredms(base, _intake(base, settings)),
         keyring=base.keyring,
     )
+
+
+def hundredms_work(
+    base: Foundation, settings: GatewaySettings, http: SafeHttpClient
+) -> tuple[Reconciler, Recordings]:
+    """What is asked of 100ms, beside what it tells by itself."""
+    database, outbox = base.database, base.outbox
+    asked = HundredmsApi(
+        http, base_url=settings.hundredms_api_url, clock=utc_now, entropy=secrets.token_bytes
+    )
+    reconciler = Reconciler(
+        due=due_connections(database),
+        open_tables=opener(HundredmsRows, database=database, outbox=outbox),
+        api=asked,
+        intake=_intake(base, settings),
+        keyring=base.keyring,
+        clock=utc_now,
+        pause_s=settings.hundredms_reconcile_s,
+    )
+    recordings = Recordings(
+        due=due_recordings(database),
+        open_tables=opener(RecordingRows, database=database, outbox=outbox),
+        chats=HttpChats(http),
+        api=asked,
+        keyring=base.keyring,
+        clock=utc_now,
+        pause_s=settings.hundredms_reconcile_s,
+    )
+    return reconciler, recordings
 
 
 def _limit_policy(settings: GatewaySettings) -> LimitPolicy:

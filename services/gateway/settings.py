@@ -91,6 +91,17 @@ class GatewaySettings(ServiceSettings):
     upload_finished_s: float = Field(
         default=7 * 86_400, gt=0, description="How long a finished upload is kept."
     )
+    hundredms_api_url: str = Field(
+        default="https://api.100ms.live/v2",
+        pattern=r"^https?://[^\s?#]+$",
+        description="Address of 100ms' API, for connections with API credentials.",
+    )
+    hundredms_reconcile_s: float = Field(
+        default=20,
+        gt=0,
+        le=30,
+        description="How often 100ms' API is asked for each connection, and its recordings are looked at.",
+    )
     link_expires_s: int = Field(default=3600, gt=0, description="How long the URLs in API answers open.")
 
     @field_validator("twitch_client_secret")

@@ -24,7 +24,7 @@ def upgrade() -> None:
         body=_CLAIM_API,
     )
     create_definer_function(
-        "claim_hundredms_recordings(at_most integer, pause_s double precision)",
+        "claim_hundredms_recordings(at_most integer, lease_s double precision)",
         returns="TABLE (connection_id text, recording_id text, organization_id text)",
         body=_CLAIM_RECORDINGS,
     )
@@ -128,7 +128,7 @@ RETURNING connection_id, organization_id, sealed_api_credentials, options, api_f
 
 _CLAIM_RECORDINGS = """
 UPDATE hundredms_recordings AS r
-SET due_at = now() + make_interval(secs => pause_s), attempts = r.attempts + 1
+SET due_at = now() + make_interval(secs => lease_s)
 FROM (
     SELECT c.connection_id, c.recording_id FROM hundredms_recordings c
     WHERE c.due_at <= now() ORDER BY c.due_at LIMIT at_most FOR UPDATE SKIP LOCKED
