@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 import asyncpg
 from ingest_figures import cpu_s, family, pss_mib
-from ingest_product import READY_S, Product, judged, new_run
+from ingest_product import READY_S, Product, judged, new_run, sweep
 from ingest_report import table, write_picture
 from ingest_schedule import SEGMENT_S, Schedule
 
@@ -92,7 +92,6 @@ class Contestant:
 @asynccontextmanager
 async def ours(bench: Bench, run: str, streams: int) -> AsyncIterator[Contestant]:
     process = bench.product.process(streams=streams, extra=bench.settings)
-    sweeping = asyncio.create_task(bench.product.sweep())
     try:
         process.start()
         await asyncio.to_thread(process.wait_ready, READY_S)
@@ -105,7 +104,6 @@ async def ours(bench: Bench, run: str, streams: int) -> AsyncIterator[Contestant
         yield Contestant(lambda: family(process.pid), judge)
     finally:
         await asyncio.to_thread(process.stop)
-        sweeping.cancel()
         await bench.product.forget()
 
 
@@ -156,9 +154,9 @@ def external(command: Callable[[str, Path], list[str]]) -> Any:
 
 
 def ffmpeg_command(url: str, place: Path) -> list[str]:
-    """Into a ring of files, cut as the source is."""
-    ring = ["-f", "segment", "-segment_time", "2", "-segment_wrap", "4", f"{place}-%d.ts"]
-    return ["ffmpeg", "-v", "quiet", "-nostdin", "-i", url, "-c", "copy", *ring]
+    """Into files that are cut as the source is."""
+    files = ["-f", "segment", "-segment_time", "2", f"{place}-%d.ts"]
+    return ["ffmpeg", "-v", "quiet", "-nostdin", "-i", url, "-c", "copy", *files]
 
 
 def streamlink_command(url: str, place: Path) -> list[str]:
@@ -183,8 +181,10 @@ async def measure(bench: Bench, name: str, streams: int) -> dict[str, Any]:
         flowing = await _wait_until_flowing(bench, run, streams)
         await asyncio.sleep(WARM_UP_S)
         from_at, before = time.time(), _used(bench, contestant)
+        polls = (await bench.ask("count", run=run))["polls"]
         await asyncio.sleep(bench.seconds)
         to_at, after = time.time(), _used(bench, contestant)
+        polls = (await bench.ask("count", run=run))["polls"] - polls
         memory_mib = pss_mib(contestant.pids())
         await asyncio.sleep(SETTLE_S)
         found = await contestant.judge(schedule, from_at, to_at - SEGMENT_S)
@@ -197,6 +197,7 @@ async def measure(bench: Bench, name: str, streams: int) -> dict[str, Any]:
         "cores": (after["own"] - before["own"]) / (to_at - from_at),
         "memory_mib": memory_mib / streams,
         "flowing": flowing,
+        "polls_per_segment": polls * SEGMENT_S / (to_at - from_at) / streams,
         **found,
     }
 
@@ -207,7 +208,7 @@ async def _wait_until_flowing(bench: Bench, run: str, streams: int, *, patience_
     flowing = 0
     while flowing < streams and time.monotonic() < deadline:
         await asyncio.sleep(0.5)
-        flowing = int((await bench.ask("streams", run=run))["streams"])
+        flowing = int((await bench.ask("count", run=run))["streams"])
     return flowing
 
 
@@ -284,6 +285,7 @@ async def prepared(options: argparse.Namespace) -> AsyncIterator[Bench]:
         await product.set_up()
         arguments = ["--segments", str(segments), "--port", str(port)]
         origin = _started([sys.executable, str(HERE / "ingest_origin.py"), *arguments])
+        sweeping = asyncio.create_task(sweep(outputs, product.installation.objects / "archive"))
         try:
             async with aiohttp.ClientSession() as http:
                 await _wait_until_open(port)
@@ -298,6 +300,7 @@ async def prepared(options: argparse.Namespace) -> AsyncIterator[Bench]:
                     outputs=outputs,
                 )
         finally:
+            sweeping.cancel()
             _end([origin])
 
 

@@ -17,7 +17,6 @@ from aio_pika.abc import AbstractExchange
 from ingest_schedule import SEGMENT_S
 
 QUEUE = "bench-minimal"
-RING = 4
 INSERT = "INSERT INTO bench_segments (run, stream, sequence, key, sha256, size_bytes) VALUES ($1, $2, $3, $4, $5, $6)"
 
 
@@ -52,7 +51,7 @@ class MinimalLoop:
             await asyncio.sleep(max(0.0, began_s + pause_s - time.monotonic()))
 
     async def _archive(self, stream: int, sequence: int, url: str) -> None:
-        path = self._folder / f"{stream}-{sequence % RING}.ts"
+        path = self._folder / f"{self._run}-{stream}-{sequence}.ts"
         digest, size_bytes = hashlib.sha256(), 0
         async with self._session.get(url) as answer:
             with path.open("wb") as target:

@@ -28,6 +28,7 @@ class Run:
     def __init__(self, began_at: float) -> None:
         self.schedule = Schedule(began_at)
         self.asked_at: defaultdict[int, dict[int, float]] = defaultdict(dict)
+        self.polls = 0
 
     def report(self, *, streams: int, from_at: float, to_at: float) -> dict[str, float]:
         """About the segments that became available in that span: lost ones, and the lag until they were asked for."""
@@ -77,14 +78,16 @@ class Origin:
             self.runs[query["run"]] = Run(time.time())
         if what in ("begin", "schedule"):
             found: dict[str, float] = {"began_at": self.runs[query["run"]].schedule.began_at}
-        elif what == "streams":
-            found = {"streams": len(self.runs[query["run"]].asked_at)}
+        elif what == "count":
+            run = self.runs[query["run"]]
+            found = {"streams": len(run.asked_at), "polls": run.polls}
         else:
             span = {"from_at": float(query["from"]), "to_at": float(query["to"])}
             found = self.runs[query["run"]].report(streams=int(query["streams"]), **span)
         return _whole(json.dumps(found).encode(), "application/json")
 
     def _playlist(self, run: Run, stream: int) -> bytes:
+        run.polls += 1
         newest = run.schedule.newest(stream, at=time.time())
         oldest = max(0, newest - WINDOW + 1)
         lines = [

@@ -27,7 +27,8 @@ from shared.keyring import Keyring
 from shared.outbox import Outgoing
 
 READY_S = 60.0
-_AGE_S = 90.0
+_AGE_S = 8.0
+_SWEEP_S = 2.0
 _LAGS = """
 SELECT stream_id, sequence, extract(epoch FROM pg_xact_commit_timestamp(xmin))::float8 AS at
 FROM ingest.segments WHERE stream_id = ANY($1)
@@ -118,12 +119,6 @@ class Product:
             await connection.close()
         shutil.rmtree(self.installation.objects / "archive", ignore_errors=True)
 
-    async def sweep(self) -> None:
-        """Remove objects as they age, until cancelled."""
-        while True:
-            await asyncio.sleep(5.0)
-            await asyncio.to_thread(_remove_old, self.installation.objects / "archive", time.time() - _AGE_S)
-
 
 def judged(
     committed: Mapping[tuple[int, int], float],
@@ -153,8 +148,15 @@ def new_run() -> str:
     return secrets.token_hex(4)
 
 
-def _remove_old(folder: Path, before: float) -> None:
-    for path in folder.glob("*/*/*/*/*"):
+async def sweep(outputs: Path, archive: Path) -> None:
+    """Remove what contestants wrote as it ages, until cancelled."""
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        await asyncio.to_thread(_remove_old, outputs, archive, before=time.time() - _AGE_S)
+
+
+def _remove_old(outputs: Path, archive: Path, *, before: float) -> None:
+    for path in (*outputs.glob("*"), *archive.glob("*/*/*/*/*")):
         with suppress(FileNotFoundError):
             if path.stat().st_mtime < before:
                 path.unlink()

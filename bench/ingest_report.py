@@ -14,6 +14,7 @@ _COLUMNS = (
     ("origin", "origin_cpu_s", "{:.3f}"),
     ("cores", "cores", "{:.2f}"),
     ("MiB/stream", "memory_mib", "{:.1f}"),
+    ("polls", "polls_per_segment", "{:.2f}"),
     ("lost", "lost", "{:.0f}"),
     ("of", "offered", "{:.0f}"),
     ("lag p50 s", "lag_p50_s", "{:.3f}"),

@@ -94,11 +94,14 @@ class ObjectStore(Protocol):
         """Store the body under the key, whole or not at all; replaces what was there."""
         ...
 
-    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+    async def put_once(
+        self, key: str, body: bytes, *, content_type: str | None = None, sha256: str | None = None
+    ) -> Stored:
         """Store the body under a key that keeps its first bytes for good, whole or not at all.
 
         The same bytes again are a success, so a lost answer is no harm. Raises ObjectDiffers for other bytes:
-        of several writers at once, those who have the winner's bytes succeed and the others are told.
+        of several writers at once, those who have the winner's bytes succeed and the others are told. A store may
+        take `sha256` for granted, which spares it a second look at a body that its caller has just hashed.
         """
         ...
 
@@ -214,8 +217,10 @@ class FolderObjectStore:
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
         return await asyncio.to_thread(self._put, check_key(key), body)
 
-    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
-        return await asyncio.to_thread(self._put_once, check_key(key), body)
+    async def put_once(
+        self, key: str, body: bytes, *, content_type: str | None = None, sha256: str | None = None
+    ) -> Stored:
+        return await asyncio.to_thread(self._put_once, check_key(key), body, sha256)
 
     async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
         return await asyncio.to_thread(self._put_file, check_key(key), path)
@@ -259,8 +264,8 @@ class FolderObjectStore:
             target.write(body)
         return stored_as(key, body)
 
-    def _put_once(self, key: str, body: bytes) -> Stored:
-        wanted = stored_as(key, body)
+    def _put_once(self, key: str, body: bytes, sha256: str | None) -> Stored:
+        wanted = stored_as(key, body) if sha256 is None else Stored(key, len(body), sha256)
         try:
             with _store_errors(key), _creating(self._root / key) as target:
                 target.write(body)

@@ -37,8 +37,11 @@ class PatientObjectStore:
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
         return await self._attempts()(self._store.put, key, body, content_type=content_type)
 
-    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
-        return await self._attempts()(self._store.put_once, key, body, content_type=content_type)
+    async def put_once(
+        self, key: str, body: bytes, *, content_type: str | None = None, sha256: str | None = None
+    ) -> Stored:
+        put_once = self._store.put_once
+        return await self._attempts()(put_once, key, body, content_type=content_type, sha256=sha256)
 
     async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
         return await self._attempts()(self._store.put_file, key, path, content_type=content_type)

@@ -136,7 +136,9 @@ class S3ObjectStore:
     async def put(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
         return await self._put(key, body, content_type)
 
-    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+    async def put_once(
+        self, key: str, body: bytes, *, content_type: str | None = None, sha256: str | None = None
+    ) -> Stored:
         """Where the server knows no conditions, two writers at the same instant may both win; log and ADR 0018."""
         if not self._knows_conditions:
             return await self._put_where_none_is(key, body, content_type)

@@ -62,7 +62,7 @@ class Archive:
         key = _key(stream, epoch, sequence, sha256=digest, extension=EXTENSIONS[container])
         init_key, init_waiting = await self._put_init(stream, epoch, fetched.init)
         try:
-            waiting = await self._put(key, fetched.body, patience_s=self._patience_s(stream))
+            waiting = await self._put(key, fetched.body, sha256=digest, patience_s=self._patience_s(stream))
         except SpoolFull:
             await self.discard(init_waiting)
             raise
@@ -94,7 +94,7 @@ class Archive:
         key = _key(stream, epoch, 0, sha256=digest, extension=INIT_EXTENSION)
         if key in self._inits:
             return key, ()
-        waiting = await self._put(key, init, patience_s=self._patience_s(stream))
+        waiting = await self._put(key, init, sha256=digest, patience_s=self._patience_s(stream))
         if not waiting:
             self._note_init(key)
         return key, waiting
@@ -109,19 +109,21 @@ class Archive:
         """A recording can wait for a slow store, and would otherwise fill the spool."""
         return self._live_patience_s if stream.lane is Lane.LIVE else None
 
-    async def _put(self, key: str, body: bytes, *, patience_s: float | None) -> tuple[Waiting, ...]:
+    async def _put(
+        self, key: str, body: bytes, *, sha256: str, patience_s: float | None
+    ) -> tuple[Waiting, ...]:
         try:
             async with asyncio.timeout(patience_s):
-                await self._store_once(key, body)
+                await self._store_once(key, body, sha256=sha256)
         except (StoreUnavailable, TimeoutError) as error:
             log.warning("object_store_away", key=key, reason=str(error) or "silent")
             return (Waiting(key=key, path=await self._spool.keep(body)),)
         return ()
 
-    async def _store_once(self, key: str, body: bytes) -> None:
+    async def _store_once(self, key: str, body: bytes, *, sha256: str | None = None) -> None:
         """Other bytes there do not match the hash in their own key: damage, which the body in hand repairs."""
         try:
-            await self._store.put_once(key, body)
+            await self._store.put_once(key, body, sha256=sha256)
         except ObjectDiffers:
             log.warning("archived_object_differs", key=key)
             await self._store.put(key, body)

@@ -62,9 +62,11 @@ class FlakyStore(FolderObjectStore):
         self._check()
         return await super().put(key, body, content_type=content_type)
 
-    async def put_once(self, key: str, body: bytes, *, content_type: str | None = None) -> Stored:
+    async def put_once(
+        self, key: str, body: bytes, *, content_type: str | None = None, sha256: str | None = None
+    ) -> Stored:
         self._check()
-        return await super().put_once(key, body, content_type=content_type)
+        return await super().put_once(key, body, content_type=content_type, sha256=sha256)
 
     def _check(self) -> None:
         if self.is_away:

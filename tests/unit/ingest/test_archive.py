@@ -1,6 +1,7 @@
 """Bodies on their way to the store: a live one does not wait for a store that is silent, a recording does."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +26,7 @@ LIVE = Followed(
     profile_key="profiles/0.json",
     source=Source(sealed_url="x", display_url="x"),
 )
-FETCHED = FetchedSegment(body=b"media", sha256="0" * 64, media=MediaBody(container="fmp4"), init=b"init")
+FETCHED = FetchedSegment(body=b"media", sha256=hashlib.sha256(b"media").hexdigest(), media=MediaBody(container="fmp4"), init=b"init")
 
 
 class SilentStore:
@@ -35,7 +36,7 @@ class SilentStore:
         self.released = asyncio.Event()
         self.asked: list[str] = []
 
-    async def put_once(self, key: str, body: bytes) -> None:
+    async def put_once(self, key: str, body: bytes, *, sha256: str | None) -> None:
         self.asked.append(key)
         await self.released.wait()
 
