@@ -60,6 +60,7 @@ _NONE: Final[Mapping[str, str]] = MappingProxyType({})
 _NOT_MODIFIED: Final = 304
 _VALIDATORS: Final = (("etag", "If-None-Match"), ("last-modified", "If-Modified-Since"))
 _NEWEST: Final = 2
+_FINGERPRINT_BYTES: Final = 4096
 _PATIENCE_WITH_PROMISES: Final = 2
 _LONGEST_BLOCK_S: Final = 30.0
 _BLOCK_PLAY_S: Final = 2.0
@@ -268,7 +269,7 @@ class HlsSource:
 
     def _read(self, answer: Response, url: str, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:
         """What was read before, byte for byte, is not parsed again."""
-        known, fingerprint = self._loaded, hash(answer.body)
+        known, fingerprint = self._loaded, _fingerprint(answer.body)
         is_same = known is not None and (known.url, known.fingerprint) == (url, fingerprint)
         if known is not None and is_same and known.is_enough(from_sequence):
             return known.playlist
@@ -399,6 +400,11 @@ def _judge(body: bytes, listed_us: int, init: bytes | None) -> tuple[MediaBody, 
 def _init_name(segment: Segment, *, epoch: int) -> str:
     identity = segment.init.identity if segment.init else ""
     return f"init {epoch} {segment.discontinuity_sequence} {identity}"
+
+
+def _fingerprint(body: bytes) -> int:
+    """Of length, head and tail: what is new in a list stands in one of them, also in one of megabytes."""
+    return hash((len(body), body[:_FINGERPRINT_BYTES], body[-_FINGERPRINT_BYTES:]))
 
 
 def _validators(answer: Response) -> Mapping[str, str]:
