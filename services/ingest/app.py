@@ -150,6 +150,7 @@ def follower_policy(settings: IngestSettings) -> FollowerPolicy:
             stall_floor_s=settings.stall_s,
             dead_after_s=settings.dead_after_s,
             drain_floor_s=settings.drain_s,
+            segment_budget_s=settings.segment_budget_s,
         ),
         plan=WindowPlan(
             target_us=round(settings.window_s * MICROSECONDS),

@@ -42,6 +42,9 @@ class IngestSettings(ServiceSettings):
     stall_s: float = Field(default=10.0, gt=0, description="Silence after which a stream counts as stalled.")
     dead_after_s: float = Field(default=600.0, gt=0, description="Silence after which a stream is over.")
     drain_s: float = Field(default=15.0, gt=0, description="How long is drained after a stop.")
+    segment_budget_s: float = Field(
+        default=60.0, gt=0, description="How long a segment is tried, as long as it is listed."
+    )
 
     recording_bytes: int = Field(
         default=2 * 1024**3, ge=1, description="Largest recording that is fetched to fill gaps."

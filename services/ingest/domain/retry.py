@@ -12,6 +12,7 @@ from ingest.domain.policy import TrackerPolicy
 
 _DENIED: Final = frozenset({401, 403, 410})
 _TRANSIENT: Final = frozenset({408, 425, 429})
+_BROKEN_BODIES: Final = 8  # with the pauses between them longer than a live window of 10 s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +94,13 @@ def _few_times(cause: LossCause, attempts: Attempts, policy: TrackerPolicy, now_
     return RetryAt(at_s=now_s + policy.retry_first_s)
 
 
+def _in_good_faith(cause: LossCause, attempts: Attempts, policy: TrackerPolicy, now_s: float) -> Verdict:
+    """A broken body may be whole the next time, but whoever only ever sends garbage must not be asked for minutes."""
+    if attempts.count >= _BROKEN_BODIES:
+        return GiveUp(cause=cause)
+    return _while_it_lasts(cause, attempts, policy, now_s)
+
+
 def _denied(cause: LossCause, attempts: Attempts, policy: TrackerPolicy, now_s: float) -> Verdict:
     if attempts.has_fresh_url:
         return GiveUp(cause=cause)
@@ -116,7 +124,7 @@ _RULES: Final[dict[LossCause, Callable[[LossCause, Attempts, TrackerPolicy, floa
     LossCause.SERVER_ERROR: _while_it_lasts,
     LossCause.TIMEOUT: _while_it_lasts,
     LossCause.NETWORK: _while_it_lasts,
-    LossCause.CORRUPT: _while_it_lasts,
+    LossCause.CORRUPT: _in_good_faith,
     LossCause.REJECTED: _few_times,
     LossCause.REFUSED_ADDRESS: _at_once,
 }

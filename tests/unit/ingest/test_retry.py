@@ -43,6 +43,13 @@ def test_back_off_doubles_up_to_its_ceiling_and_ends_at_the_deadline() -> None:
     assert judge(failure, attempts=FIRST, policy=POLICY, now_s=60) == GiveUp(cause=LossCause.TIMEOUT)
 
 
+def test_broken_bodies_are_given_up_after_some_tries_though_time_is_left() -> None:
+    failure = FetchFailure(kind=FailureKind.CORRUPT)
+    seventh, eighth = (Attempts(**{**vars(FIRST), "count": count}) for count in (7, 8))
+    assert isinstance(judge(failure, attempts=seventh, policy=POLICY, now_s=1), RetryAt)
+    assert judge(failure, attempts=eighth, policy=POLICY, now_s=1) == GiveUp(cause=LossCause.CORRUPT)
+
+
 def test_a_denial_asks_for_fresh_addresses_first() -> None:
     failure = FetchFailure(kind=FailureKind.STATUS, status=403)
     assert isinstance(judge(failure, attempts=FIRST, policy=POLICY, now_s=0), AskMaster)
