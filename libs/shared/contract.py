@@ -45,7 +45,7 @@ EVENTS: tuple[EventSpec, ...] = (
     EventSpec(events.SegmentReady, ("ingest",), ("analyzer", "selector", "gateway")),
     EventSpec(events.SegmentMissed, ("ingest",), ("selector", "gateway")),
     EventSpec(events.SegmentAnnotated, ("ingest",), ("gateway",), planned=("selector",)),
-    EventSpec(events.SegmentRepaired, ("ingest",), ("gateway",)),
+    EventSpec(events.SegmentRepaired, ("ingest",), ("selector", "gateway")),
     EventSpec(events.StreamStalled, ("ingest",), ("gateway",), planned=("selector",)),
     EventSpec(events.StreamResumed, ("ingest",), ("gateway",), planned=("selector",)),
     EventSpec(events.StreamEnded, ("ingest",), ("selector", "gateway")),

@@ -7,6 +7,7 @@ from shared.events import (
     SegmentAnalyzed,
     SegmentMissed,
     SegmentReady,
+    SegmentRepaired,
     StreamClosed,
     StreamEnded,
     StreamOnline,
@@ -15,6 +16,13 @@ from shared.events import (
 
 def register(consumer: Consumer, selection: Selection) -> None:
     consumer.state(StreamOnline, selection.begin)
-    for model in (SegmentReady, SegmentMissed, CandidateScored, SegmentAnalyzed, StreamEnded):
+    for model in (
+        SegmentReady,
+        SegmentMissed,
+        SegmentRepaired,
+        CandidateScored,
+        SegmentAnalyzed,
+        StreamEnded,
+    ):
         consumer.state(model, selection.take)
     consumer.state(StreamClosed, selection.close)

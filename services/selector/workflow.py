@@ -1,6 +1,6 @@
 """Load a run under its lock, apply one input, store the state, tell what came out: all in one transaction."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
@@ -9,9 +9,10 @@ import structlog
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from selector.domain.announcement import Run, events_of
-from selector.domain.inputs import Closed, Input, WindowExpired, WindowLost, of_event
-from selector.domain.machine import apply
-from selector.domain.outputs import HighlightDecided, Judged, Noted, Output
+from selector.domain.inputs import Closed, Input, of_event
+from selector.domain.moment import Moment
+from selector.domain.outputs import HighlightDecided, Judged, Noted, Output, SelectionFinal, Standing
+from selector.domain.repairs import apply_late, is_awaited, is_of_repair, overdue
 from selector.domain.state import State
 from shared import metrics, trace
 from shared.clock import Clock
@@ -56,7 +57,7 @@ class StoredRun:
         return None if self.state.blocked_on is None else self.offered_at.get(self.state.blocked_on)
 
     def advanced(self, state: State) -> "StoredRun":
-        kept = {index: at for index, at in self.offered_at.items() if index >= state.consumed}
+        kept = {index: at for index, at in self.offered_at.items() if is_awaited(state, index)}
         return replace(self, state=state, offered_at=kept)
 
 
@@ -92,6 +93,14 @@ class Runs(Protocol):
 
     async def save(self, session: AsyncSession, run: StoredRun, *, deadline_s: float) -> None:
         """Store the run. The window that it waits for is due `deadline_s` after its offer, or after now."""
+        ...
+
+    async def standing(self, session: AsyncSession, run: StoredRun) -> tuple[Moment, ...]:
+        """The run's published moments."""
+        ...
+
+    async def stand(self, session: AsyncSession, run: StoredRun, moments: Sequence[Moment]) -> None:
+        """Store published moments, each in the place of an older form of itself."""
         ...
 
     async def of_stream(self, session: AsyncSession, stream_id: StreamId) -> tuple[int, ...]:
@@ -141,8 +150,10 @@ class Selection:
         await self._apply(stored, of_event(event), unit)
 
     async def close(self, event: StreamClosed, unit: UnitOfWork) -> None:
-        """Nothing more comes out of any run of the stream."""
+        """Nothing more comes out of any run of the stream; one that is simply complete may still be repaired."""
         await self._closures.record(unit.session, event)
+        if event.cause == "completed":
+            return
         for number in await self._runs.of_stream(unit.session, event.stream_id):
             stored = await self._locked(unit.session, event, run=number, profile_key=None)
             if stored.profile_key is not None:
@@ -165,10 +176,10 @@ class Selection:
                 lane=Lane.LIVE,
                 profile_key=None,
             )
-            if stored.state.blocked_on == due.index and stored.profile_key is not None:
-                overdue = _overdue(stored.state, due.index)
+            expired = overdue(stored.state) if stored.state.blocked_on == due.index else None
+            if expired is not None and stored.profile_key is not None:
                 with trace.span("expire window", parent=stored.traceparent, attributes=_described(due)):
-                    await self._apply(stored, overdue, UnitOfWork(session, self._outbox))
+                    await self._apply(stored, expired, UnitOfWork(session, self._outbox))
         self._outbox.wake.set()
 
     async def _locked(
@@ -187,8 +198,12 @@ class Selection:
         if stored.profile_key is None:
             raise ProfileUnknown(f"{stored.stream_id} run {stored.run}: stream.online has not arrived")
         profile = await self._profiles.get(stored.profile_key)
-        state, outputs = apply(stored.state, given, profile=profile)
+        standing = await self._standing(stored, given, unit)
+        state, outputs = apply_late(stored.state, given, profile=profile, standing=standing)
         await self._runs.save(unit.session, stored.advanced(state), deadline_s=self._deadline_s)
+        moments = {each.moment.highlight_id: each.moment for each in outputs if isinstance(each, Standing)}
+        if moments:
+            await self._runs.stand(unit.session, stored, tuple(moments.values()))
         run = Run(
             organization_id=stored.organization_id,
             stream_id=stored.stream_id,
@@ -201,18 +216,15 @@ class Selection:
         for output in outputs:
             _observe(output)
 
+    async def _standing(self, stored: StoredRun, given: Input, unit: UnitOfWork) -> tuple[Moment, ...]:
+        """Only what comes after the end needs to know all that stands."""
+        if not stored.state.repairs and not is_of_repair(given):
+            return ()
+        return await self._runs.standing(unit.session, stored)
+
 
 def _described(due: DueRun) -> dict[str, trace.Value]:
     return {"tldr.organization_id": due.organization_id, "tldr.stream_id": due.stream_id}
-
-
-def _overdue(state: State, index: int) -> Input:
-    """An offered window has failed; one that was never offered is lost."""
-    waiting = state.next_window
-    offered = waiting is not None and waiting.offered is not None
-    if offered:
-        return WindowExpired(run=state.run, index=index)
-    return WindowLost(run=state.run, index=index)
 
 
 def _observe(output: Output) -> None:
@@ -223,5 +235,5 @@ def _observe(output: Output) -> None:
             metrics.highlights.labels("revised" if output.revision else "confirmed").inc()
         case Noted():
             log.info("input_ignored", reason=output.reason, detail=output.detail)
-        case _:
+        case SelectionFinal():
             log.info("selection_closed", highlights=len(output.final), failed=output.windows_failed)

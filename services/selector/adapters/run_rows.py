@@ -1,6 +1,7 @@
 """Runs in PostgreSQL: the machine's snapshot as JSON in one row, under a row lock while an input is applied."""
 
 import json
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from sqlalchemy import Row, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from selector.domain.machine import opened
+from selector.domain.moment import Moment
 from selector.domain.state import State
 from selector.workflow import DueRun, StoredRun
 from shared import trace
@@ -62,6 +64,20 @@ class RunRows:
                 "deadline_s": deadline_s,
             },
         )
+
+    async def standing(self, session: AsyncSession, run: StoredRun) -> tuple[Moment, ...]:
+        connection = await session.connection()
+        rows = await connection.execute(_STANDING, {"stream_id": run.stream_id, "run": run.run})
+        return tuple(Moment.model_validate_json(row.moment) for row in rows)
+
+    async def stand(self, session: AsyncSession, run: StoredRun, moments: Sequence[Moment]) -> None:
+        connection = await session.connection()
+        head = {"stream_id": run.stream_id, "run": run.run, "organization_id": run.organization_id}
+        rows = [
+            head | {"highlight_id": moment.highlight_id, "moment": moment.model_dump_json()}
+            for moment in moments
+        ]
+        await connection.execute(_STAND, rows)
 
     async def of_stream(self, session: AsyncSession, stream_id: StreamId) -> tuple[int, ...]:
         connection = await session.connection()
@@ -122,6 +138,17 @@ _SAVE = text(
             ELSE now() + make_interval(secs => :deadline_s) END,
         blocked_on = :blocked_on
     WHERE stream_id = :stream_id AND run = :run
+    """
+)
+_STANDING = text(
+    "SELECT moment::text AS moment FROM standing WHERE stream_id = :stream_id AND run = :run "
+    "ORDER BY highlight_id"
+)
+_STAND = text(
+    """
+    INSERT INTO standing (stream_id, run, highlight_id, organization_id, moment)
+    VALUES (:stream_id, :run, :highlight_id, :organization_id, CAST(:moment AS jsonb))
+    ON CONFLICT (stream_id, run, highlight_id) DO UPDATE SET moment = EXCLUDED.moment
     """
 )
 _RUNS = text("SELECT run FROM runs WHERE stream_id = :stream_id ORDER BY run")

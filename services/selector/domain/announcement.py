@@ -95,7 +95,7 @@ def _decided(decided: HighlightDecided, run: Run) -> HighlightConfirmed | Highli
 
 def _closed(final: SelectionFinal, run: Run) -> SelectionClosed:
     return SelectionClosed(
-        event_id=event_id(run.stream_id, SelectionClosed.name, run.run),
+        event_id=event_id(run.stream_id, SelectionClosed.name, run.run, *_later(final)),
         organization_id=run.organization_id,
         stream_id=run.stream_id,
         occurred_at=run.occurred_at,
@@ -106,4 +106,9 @@ def _closed(final: SelectionFinal, run: Run) -> SelectionClosed:
         windows_skipped=final.windows_skipped,
         windows_failed=final.windows_failed,
         failure_reason=final.failure_reason,
+        revision=final.revision,
     )
+
+
+def _later(final: SelectionFinal) -> tuple[int, ...]:
+    return (final.revision,) if final.revision else ()

@@ -14,6 +14,7 @@ from shared.events import (
     SegmentMissed,
     SegmentReady,
     SegmentRef,
+    SegmentRepaired,
     StreamClosed,
     StreamEnded,
     StreamEvent,
@@ -27,7 +28,7 @@ class RunInput(Part):
 
 
 class WindowInput(RunInput):
-    """Something on one window; `revision` above 0 is a repair."""
+    """Something on one window; `revision` above 0 is a repair, and `index` then tells the gap."""
 
     index: int = Field(ge=0)
     revision: int = 0
@@ -91,6 +92,14 @@ class GapReported(RunInput):
     to_us: MediaTime
 
 
+class RepairEnded(RunInput):
+    """The repair of a gap has exactly these windows; none where it failed."""
+
+    gap_index: int = Field(ge=0)
+    revision: int
+    windows: tuple[WindowId, ...] = ()
+
+
 class RunEnded(RunInput):
     """The run has exactly these windows."""
 
@@ -108,6 +117,7 @@ Input = (
     | WindowExpired
     | WindowLost
     | GapReported
+    | RepairEnded
     | RunEnded
     | Closed
 )
@@ -117,6 +127,7 @@ _INPUT_OF: dict[type[StreamEvent], type[Input]] = {
     CandidateScored: CandidateArrived,
     SegmentAnalyzed: VerdictArrived,
     SegmentMissed: GapReported,
+    SegmentRepaired: RepairEnded,
     StreamEnded: RunEnded,
     StreamClosed: Closed,
 }

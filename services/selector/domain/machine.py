@@ -16,7 +16,7 @@ from selector.domain.inputs import (
     WindowInput,
 )
 from selector.domain.moment import Clip, Moment
-from selector.domain.outputs import HighlightDecided, Noted, Output, SelectionFinal
+from selector.domain.outputs import HighlightDecided, Noted, Output, SelectionFinal, Standing
 from selector.domain.state import Counts, State, forgotten
 from selector.domain.window import OpenWindow, add_to
 from shared.errors import PermanentError
@@ -56,7 +56,7 @@ def apply(state: State, given: Input, *, profile: Profile) -> Step:
             state = state.changed(expected=_window_count(state, given))
         case WindowInput():
             state = state.changed(windows=add_to(state.windows, given))
-    return _advanced(state, profile=profile)
+    return advanced(state, profile=profile)
 
 
 # -- taking in ---------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def _refusal(state: State, given: Input) -> Noted | None:
 def _refused_window(state: State, given: WindowInput) -> Noted | None:
     place = f"{type(given).__name__} of window {given.run}.{given.index}.{given.revision}"
     if given.revision:
-        return Noted(reason="repair", detail=f"{place}: only revision 0 is selected from")
+        return Noted(reason="repair", detail=f"{place}: only what fills a gap is selected from later")
     if given.index < state.consumed:
         return Noted(reason="late", detail=f"{place}, and {state.consumed} windows are consumed")
     return None
@@ -105,7 +105,7 @@ def _closed(state: State) -> State:
 # -- consuming ---------------------------------------------------------------------------------------
 
 
-def _advanced(state: State, *, profile: Profile) -> Step:
+def advanced(state: State, *, profile: Profile) -> Step:
     """Consume every window whose turn has come, and finish when the last one is done."""
     outputs: tuple[Output, ...] = ()
     while (window := state.next_window) is not None and window.sealed:
@@ -224,7 +224,12 @@ def _may_host(host: Moment, newcomer: Moment, state: State, profile: Profile) ->
     """The same moment, and in the same unbroken stretch: no clip crosses a hole."""
     if not moment.is_same_moment(host, newcomer, rules=profile.selection, clip=profile.clip):
         return False
-    return _stretch(state, host) == _stretch(state, newcomer)
+    stretch = _stretch(state, host)
+    if stretch is None or (
+        state.is_repair and not stretch.start_us <= host.start_us < host.end_us <= stretch.end_us
+    ):
+        return False  # a repair holds only a part of it, and would cut off the rest
+    return stretch == _stretch(state, newcomer)
 
 
 def _contested(state: State, newcomer: Moment, *, profile: Profile) -> Step:
@@ -280,7 +285,7 @@ def _published(state: State, each: Moment, *, profile: Profile) -> Step:
     pair = FinalHighlight(highlight_id=each.highlight_id, revision=each.revision)
     others = tuple(known for known in state.final if known.highlight_id != each.highlight_id)
     state = state.with_moment(published).changed(final=(*others, pair))
-    return state, (line, _decided(published, clip, state, profile))
+    return state, (line, _decided(published, clip, state, profile), Standing(moment=published))
 
 
 def _clip(state: State, each: Moment, profile: Profile) -> Clip:
@@ -330,5 +335,7 @@ def _finished(state: State, *, profile: Profile) -> Step:
         final=state.final,
         counts=state.counts,
         finished=True,
+        is_repair=state.is_repair,
+        repairs=state.repairs,
     )
     return rest, (*outputs, final)

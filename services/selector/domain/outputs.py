@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from selector.domain.moment import Moment
 from shared.events import Decision, FinalHighlight, SegmentRef
 from shared.ids import CandidateId, HighlightId
 
@@ -45,13 +46,24 @@ class HighlightDecided:
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionFinal:
-    """Every window of the run is judged; these highlights, at these revisions, are final."""
+    """Every window of the run is judged; these highlights, at these revisions, are final.
+
+    `revision` counts the windows that repairs have added since the end.
+    """
 
     final: tuple[FinalHighlight, ...]
     windows_analysed: int
     windows_skipped: int
     windows_failed: int
     failure_reason: str
+    revision: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A moment as it was published last: what comes after the end of the run is judged against it."""
+
+    moment: Moment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +74,4 @@ class Noted:
     detail: str
 
 
-Output = Judged | HighlightDecided | SelectionFinal | Noted
+Output = Judged | HighlightDecided | SelectionFinal | Standing | Noted

@@ -9,6 +9,7 @@ from selector.domain.window import OpenWindow
 from shared.events import FinalHighlight, Part
 from shared.ids import StreamId
 from shared.profile import Profile
+from shared.repairs import repair_index
 
 
 class Counts(Part):
@@ -24,7 +25,8 @@ class State(Part):
     """`consumed`: windows below this index are judged. `expected`: the run's windows, once it has ended.
 
     `watermark_us` is the end and `frontier_us` the start of the last window consumed: no candidate before the
-    frontier can come any more.
+    frontier can come any more. `repairs` are under way, `repaired` names gap and revision of those that are judged,
+    `repaired_windows` counts their windows; `is_repair` marks the state of one.
     """
 
     stream_id: StreamId
@@ -40,6 +42,10 @@ class State(Part):
     counts: Counts = Counts()
     finished: bool = False
     closed: bool = False
+    is_repair: bool = False
+    repairs: tuple["Repair", ...] = ()
+    repaired: tuple[tuple[int, int], ...] = ()
+    repaired_windows: int = 0
 
     def to_json(self) -> str:
         return self.model_dump_json()
@@ -57,10 +63,33 @@ class State(Part):
     @property
     def blocked_on(self) -> int | None:
         """Index of the window that the run waits for, while more is known to come: what a deadline is for."""
-        if self.finished or self.closed:
+        if self.closed:
             return None
+        if self.finished:
+            repair = self.blocked_repair
+            return repair_index(repair.gap, repair.state.consumed) if repair else None
         more = bool(self.windows) or (self.expected is not None and self.consumed < self.expected)
         return self.consumed if more else None
+
+    @property
+    def blocked_repair(self) -> "Repair | None":
+        """The first repair that waits, once the run itself is finished."""
+        if not self.finished or self.closed:
+            return None
+        return next((repair for repair in self.repairs if repair.state.blocked_on is not None), None)
+
+    def repair_of(self, gap: int, revision: int) -> "Repair | None":
+        return next((each for each in self.repairs if (each.gap, each.revision) == (gap, revision)), None)
+
+    def with_repair(self, repair: "Repair") -> "State":
+        """The repair added, or in the place of an older form of itself."""
+        others = self.without_repair(repair).repairs
+        ordered = sorted((*others, repair), key=lambda each: (each.gap, each.revision))
+        return self.changed(repairs=tuple(ordered))
+
+    def without_repair(self, leaving: "Repair") -> "State":
+        gone = (leaving.gap, leaving.revision)
+        return self.changed(repairs=tuple(each for each in self.repairs if (each.gap, each.revision) != gone))
 
     @property
     def total(self) -> int:
@@ -78,6 +107,17 @@ class State(Part):
 
     def changed(self, **fields: object) -> "State":
         return self.model_copy(update=fields)
+
+
+class Repair(Part):
+    """The repair of a gap under way: its windows count from 0 in a state of their own."""
+
+    gap: int
+    revision: int
+    state: State
+
+
+State.model_rebuild()
 
 
 def forgotten(state: State, *, profile: Profile) -> State:
