@@ -75,6 +75,9 @@ hundredms_chat = _counter(
 )
 streams_finished = _counter("tldr_streams_finished_total", "Streams by terminal status.", "status", "cause")
 
+pages_resolved = _counter(
+    "tldr_ingest_pages_total", "Questions for the HLS of a Twitch or YouTube page, by outcome.", "outcome"
+)
 ingest_segments = _counter("tldr_ingest_segments_total", "Media segments by outcome.", "outcome")
 ingest_lag_s = _histogram("tldr_ingest_lag_seconds", "From listed in the playlist to archived.", "lane")
 ingest_streams = _gauge("tldr_ingest_streams", "Streams that this replica holds a lease on.")
@@ -88,6 +91,9 @@ ingest_variants_left = _counter(
 )
 ingest_signals = _counter(
     "tldr_ingest_signals_total", "Captions, timed metadata and the like found in streams.", "kind"
+)
+ingest_captions_failed = _counter(
+    "tldr_ingest_captions_failed_total", "Lists or parts of captions that could not be read.", "what"
 )
 ingest_spooled = _gauge("tldr_ingest_spooled", "Segments on disk that wait for the database.")
 

@@ -39,6 +39,7 @@ from ingest.domain.recorder import Entry, Progress, Recorder
 from ingest.domain.tracker import Phase, PlaylistTracker
 from ingest.domain.windows import WindowPlan
 from ingest.workflow.archive import Archive, Kept, Waiting
+from ingest.workflow.captions import CaptionReader, OffersCaptions
 from ingest.workflow.ports import (
     FetchedSegment,
     FetchFailed,
@@ -121,6 +122,7 @@ class Follower:
         self._pending: deque[_Pending] = deque()
         self._fetching: dict[tuple[int, int], asyncio.Task[None]] = {}
         self._polling: asyncio.Task[None] | None = None
+        self._captions: asyncio.Task[None] | None = None
         self._analysed_windows = lease.analysed_windows
         self._is_finished_list = opened.progress.is_finished_list
         self._is_stopping = False
@@ -191,7 +193,7 @@ class Follower:
             self._news.clear()
             self._start_due(group)
             await _wait(self._news, self._sleep_s())
-        for task in (*self._fetching.values(), self._polling):
+        for task in (*self._fetching.values(), self._polling, self._captions):
             if task is not None:
                 task.cancel()
         self._to_commit.set()
@@ -219,8 +221,23 @@ class Follower:
 
     def _start_poll(self, group: asyncio.TaskGroup) -> None:
         self._wants_addresses = False
+        if self._captions is None:
+            self._start_captions(group)
         self._polling = group.create_task(self._poll())
         self._polling.add_done_callback(self._polled)
+
+    def _start_captions(self, group: asyncio.TaskGroup) -> None:
+        """As soon as some media is there, which tells where in time they lie."""
+        has_media = self._tracker.cursor.timeline.segment_count > 0
+        if has_media and isinstance(self._source, OffersCaptions) and self._source.captions_url:
+            reader = CaptionReader(
+                self._source, timeline=lambda: self._tracker.cursor.timeline, tell=self._tell_caption
+            )
+            self._captions = group.create_task(reader.run())
+
+    def _tell_caption(self, signal: SignalSeen) -> None:
+        if not self._is_over:
+            self._record_signal(signal)
 
     def _polled(self, _: "asyncio.Task[None]") -> None:
         self._polling = None
