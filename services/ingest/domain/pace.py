@@ -13,7 +13,7 @@ _KEPT_ARRIVALS: Final = 12
 _SLOWEST: Final = 1.0  # wall seconds per media second: never slower than the playlist itself promises
 _FASTEST: Final = 1 / 64
 _FIRST_STEP: Final = 0.1
-_DRIFT: Final = 0.05
+_DRIFT: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
