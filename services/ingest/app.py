@@ -7,15 +7,18 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from time import monotonic
 
 import structlog
 
 from ingest.adapters.journal import PostgresJournal
 from ingest.adapters.leases import PostgresLeases
+from ingest.adapters.pages import NoPages, Pages, PageSource
 from ingest.adapters.register import PostgresRegister
 from ingest.adapters.repair_cutter import FileCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
+from ingest.adapters.streamlink import StreamlinkPages
 from ingest.domain.policy import TrackerPolicy
 from ingest.domain.recorder import Followed, Progress
 from ingest.domain.windows import WindowPlan
@@ -140,7 +143,15 @@ def source_openers(
             variant=progress.cursor.variant,
         )
 
-    return {"hls": hls}
+    pages: Pages = StreamlinkPages() if settings.pages == "streamlink" else NoPages()
+
+    def page(stream: Followed, address: SourceAddress, progress: Progress) -> MediaSource:
+        def open_hls(url: str) -> MediaSource:
+            return hls(stream, SourceAddress(url=url, headers={}), progress)
+
+        return PageSource(address.url, pages=pages, open_hls=open_hls, now_s=monotonic)
+
+    return {"hls": hls, "twitch": page, "youtube": page}
 
 
 def follower_policy(settings: IngestSettings) -> FollowerPolicy:

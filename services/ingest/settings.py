@@ -1,5 +1,7 @@
 """Settings of ingest."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from shared.settings import ServiceSettings
@@ -19,6 +21,10 @@ class IngestSettings(ServiceSettings):
         default=4.5, gt=0, le=60, description="How long streams stay with a process that is not heard of."
     )
     renew_s: float = Field(default=1.0, gt=0, description="How often a process says that it is alive.")
+    pages: Literal["off", "streamlink"] = Field(
+        default="off",
+        description="What finds the HLS of Twitch and YouTube pages: `streamlink`, which must be installed, or none.",
+    )
     target_height: int = Field(default=720, ge=1, description="Best variant that is taken, in lines.")
     parallel_fetches: int = Field(
         default=3, ge=1, le=16, description="Segments fetched at once for a stream."
