@@ -73,6 +73,7 @@ class Stage:
     spool_bytes: int = 10**9
     rewrite: Callable[[str], str] = str
     began_s: float = 0.0
+    may_end: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         self.store = FlakyStore(
@@ -86,6 +87,8 @@ class Stage:
         self.began_s = self.began_s or monotonic()
         elapsed_s = monotonic() - self.began_s + 0.05
         text = self.live.playlist(elapsed_s, went_live_at=datetime(2026, 1, 1, tzinfo=UTC))
+        if not self.may_end():
+            text = text.replace("#EXT-X-ENDLIST\n", "")
         return self.rewrite(text).encode()
 
     async def follower(self, *, lease: Lease = LEASE, policy: FollowerPolicy = POLICY) -> Follower:
