@@ -33,6 +33,7 @@ PAGE: Final = (
     "<!DOCTYPE html>\n<html><head><title>Sorry</title></head><body>Please try again.</body></html>\n"
 )
 HOP: Final = "hop"
+LEFT: Final = 499
 DRIP_STEP_S: Final = 0.25
 ENDLESS_CHUNK: Final = b"\x00" * 65_536
 _LINGER_NOTHING: Final = struct.pack("ii", 1, 0)
@@ -58,8 +59,11 @@ class RightAnswer:
 async def answer_with(
     fault: AnswerFault, request: web.Request, right: RightAnswer, *, draw: random.Random
 ) -> web.StreamResponse:
-    """The answer of `fault`; the response may be sent, or broken off, by now."""
-    return await _ANSWERS[type(fault)](fault, request, right, draw)
+    """The answer of `fault`; the response may be sent, or broken off, by now. Who left hears no more of it."""
+    try:
+        return await _ANSWERS[type(fault)](fault, request, right, draw)
+    except ConnectionError:
+        return web.Response(status=LEFT)
 
 
 async def _status(fault: Any, _: web.Request, __: RightAnswer, ___: random.Random) -> web.StreamResponse:
