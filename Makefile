@@ -8,6 +8,8 @@ WORKERS := $(if $(RABBITMQ_URL),1,2)
 # A player of web pages, for `test-browser` only; fetched into a folder that git ignores.
 HLS_JS := hls.js@1.7.4
 HLS_JS_FILE := .scratch/browser/node_modules/hls.js/dist/hls.min.js
+# A contestant of `bench-hls-faults` only, in an environment of its own.
+STREAMLINK := streamlink==8.6.3
 SERVICES := gateway ingest analyzer selector clipper notifier
 # uv settings of this machine must not leak into the locks: only PyPI itself is read.
 UV := env -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_DEFAULT_INDEX -u UV_FIND_LINKS $(BIN)/uv --no-config
@@ -15,7 +17,7 @@ COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --
 	--custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-faults test-compose test-browser browser-programs check lint types contracts format openapi lock clean
+.PHONY: help install system demo test test-faults test-compose test-browser browser-programs bench-hls-faults check lint types contracts format openapi lock clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
@@ -54,6 +56,12 @@ $(HLS_JS_FILE): Makefile | browser-programs
 	@mkdir -p .scratch/browser
 	npm install --silent --no-save --no-package-lock --ignore-scripts --no-audit --no-fund --prefix .scratch/browser $(HLS_JS)
 	@touch $@
+
+bench-hls-faults: install | .scratch/streamlink/bin/streamlink ## Live HLS gone wrong: our ingest, FFmpeg and streamlink beside one another
+	STREAMLINK=.scratch/streamlink/bin/streamlink $(BIN)/python bench/hls_faults.py
+
+.scratch/streamlink/bin/streamlink: | system
+	-$(PYTHON) -m venv .scratch/streamlink && .scratch/streamlink/bin/python -m pip install --quiet $(STREAMLINK)
 
 check: lint types contracts ## Lint, types and import contracts
 
