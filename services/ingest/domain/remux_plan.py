@@ -56,6 +56,7 @@ _SAID: Final = (
     ("404 Not Found", "there is no such stream (404)"),
     ("Invalid data found", "it is damaged, or no media that we read"),
 )
+CARRY_FRAMED_AAC: Final = frozenset({"mpegts", "aac"})
 _UNFIT: Final = ("Could not find tag for codec", "codec not currently supported in container")
 
 
@@ -67,11 +68,14 @@ class NotAMediaFile(PermanentError):
 
 @dataclass(frozen=True, kw_only=True)
 class RemuxPlan:
-    """What FFmpeg shall do. `seek_us` is on the fragments' clock; None reads from the start."""
+    """What FFmpeg shall do. `seek_us` is on the fragments' clock; None reads from the start.
+
+    `unwraps_aac` takes AAC out of the frames in which transport streams carry it.
+    """
 
     transcodes: bool = False
+    unwraps_aac: bool = False
     seek_us: int | None = None
-    is_live: bool = False
 
 
 def sniff(head: bytes) -> str:
@@ -119,12 +123,16 @@ def output_arguments(plan: RemuxPlan) -> tuple[str, ...]:
     flags = "+frag_keyframe+empty_moov+default_base_moof+delay_moov+frag_discont+skip_trailer"
     return (
         *("-map", "0:V:0?", "-map", "0:a:0?", "-dn", "-sn", "-map_metadata", "-1", "-map_chapters", "-1"),
-        *(_encoded() if plan.transcodes else ("-c", "copy")),
+        *(_encoded() if plan.transcodes else _copied(plan)),
         *("-avoid_negative_ts", "disabled", "-output_ts_offset", str(OFFSET_S), "-fflags", "+bitexact"),
         *("-max_muxing_queue_size", "4096", "-f", "mp4", "-movflags", flags, "-use_editlist", "0"),
         *("-frag_duration", str(_LONGEST_FRAGMENT_S * MICROSECONDS)),
         *("-frag_size", str(_LARGEST_FRAGMENT_BYTES), "-flush_packets", "1", "pipe:1"),
     )
+
+
+def _copied(plan: RemuxPlan) -> tuple[str, ...]:
+    return ("-c", "copy", "-bsf:a", "aac_adtstoasc") if plan.unwraps_aac else ("-c", "copy")
 
 
 def _encoded() -> tuple[str, ...]:
@@ -146,6 +154,11 @@ def unfit_codecs(codecs: Iterable[str]) -> tuple[str, ...]:
 def asks_for_encoding(said: str) -> bool:
     """Whether FFmpeg refused to copy a codec into MP4."""
     return any(mark in said for mark in _UNFIT)
+
+
+def is_other_sound(said: str) -> bool:
+    """Whether the sound is not AAC, although frames of AAC were to be unwrapped."""
+    return "is not supported by the bitstream filter" in said
 
 
 def explain_refusal(said: str) -> str:
