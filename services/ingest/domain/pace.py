@@ -18,12 +18,12 @@ _DRIFT: Final = 0.01
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """What was observed: `arrivals` (wall time, media seconds so far), and when the newest segment appeared.
+    """What was observed: `arrivals` (poll before, wall time, media seconds so far), and when the newest appeared.
 
     It appeared between `low_s` and `high_s`; `polled_s` is the last time that nothing newer was listed.
     """
 
-    arrivals: tuple[tuple[float, float], ...] = ()
+    arrivals: tuple[tuple[float, float, float], ...] = ()
     segment_s: float = 0.0
     low_s: float = 0.0
     high_s: float = 0.0
@@ -32,12 +32,15 @@ class Pace:
 
     @property
     def wall_per_media(self) -> float:
-        """Wall seconds in which the source brings one second of media, at most 1."""
+        """Wall seconds in which the source brings one second of media, at most 1; and 1 unless that cannot be."""
         if len(self.arrivals) < 2:
             return _SLOWEST
-        (first_s, first_media_s), (last_s, last_media_s) = self.arrivals[0], self.arrivals[-1]
-        measured = (last_s - first_s) / max(last_media_s - first_media_s, 1e-6)
-        return min(_SLOWEST, max(_FASTEST, measured))
+        before_first_s, first_s, first_media_s = self.arrivals[0]
+        _, last_s, last_media_s = self.arrivals[-1]
+        media_s = max(last_media_s - first_media_s, 1e-6)
+        if last_s - before_first_s >= _SLOWEST * media_s:
+            return _SLOWEST
+        return min(_SLOWEST, max(_FASTEST, (last_s - first_s) / media_s))
 
     @property
     def interval_s(self) -> float:
@@ -50,9 +53,13 @@ def advance(pace: Pace, *, media_s: float, segment_s: float, now_s: float) -> Pa
     if not pace.arrivals:
         start = segment_s * _SLOWEST
         return Pace(
-            arrivals=((now_s, 0.0),), segment_s=segment_s, low_s=now_s - start, high_s=now_s, polled_s=now_s
+            arrivals=((now_s - start, now_s, 0.0),),
+            segment_s=segment_s,
+            low_s=now_s - start,
+            high_s=now_s,
+            polled_s=now_s,
         )
-    arrivals = (*pace.arrivals, (now_s, pace.arrivals[-1][1] + media_s))[-_KEPT_ARRIVALS:]
+    arrivals = (*pace.arrivals, (pace.polled_s, now_s, pace.arrivals[-1][2] + media_s))[-_KEPT_ARRIVALS:]
     learned = replace(pace, arrivals=arrivals, segment_s=segment_s)
     step_s, slack_s = media_s * learned.wall_per_media, _DRIFT * learned.interval_s
     low_s = max(pace.polled_s, pace.low_s + step_s - slack_s)
