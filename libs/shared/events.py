@@ -61,6 +61,11 @@ class Source(Part):
     sealed_url: str
     sealed_headers: str | None = None
     display_url: str = Field(description="The address without user, query and fragment, for people.")
+    began_at: AwareDatetime | None = Field(
+        default=None,
+        description="When the source says that the stream began: at an address that serves one stream after the "
+        "other, older media is another stream's.",
+    )
 
 
 class SegmentRef(Part):

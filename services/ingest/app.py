@@ -19,6 +19,7 @@ from ingest.adapters.repair_cutter import FileCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
 from ingest.adapters.streamlink import StreamlinkPages
+from ingest.domain.freshness import freshness_of
 from ingest.domain.policy import TrackerPolicy
 from ingest.domain.recorder import Followed, Progress
 from ingest.domain.windows import WindowPlan
@@ -141,6 +142,7 @@ def source_openers(
             headers=address.headers,
             target_height=settings.target_height,
             variant=progress.cursor.variant,
+            freshness=freshness_of(stream.source, address.url, is_joined=progress.cursor.joined),
         )
 
     pages: Pages = StreamlinkPages() if settings.pages == "streamlink" else NoPages()

@@ -85,6 +85,7 @@ def stream_online(stream: NewStream, *, run: int = 0) -> StreamOnline:
             sealed_url=stream.sealed_source_url,
             sealed_headers=stream.sealed_headers,
             display_url=stream.display_url,
+            began_at=stream.source_started_at,
         ),
         profile_key=stream.profile_key,
         external_id=stream.external_id,

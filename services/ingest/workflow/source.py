@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from ingest.domain.actions import FailureKind, FetchFailure
+from ingest.domain.freshness import Freshness
 from ingest.domain.media_body import MediaBody, NotMedia, examine
 from ingest.domain.playlist import (
     MICROSECONDS,
@@ -121,8 +122,13 @@ class HlsSource:
         variant: str = "",
         policy: VariantPolicy | None = None,
         now_s: Callable[[], float] = monotonic,
+        freshness: Freshness | None = None,
     ) -> None:
-        """`headers` go to the origin of `url` only: they may hold credentials. `variant` is taken if it is there."""
+        """`headers` go to the origin of `url` only: they may hold credentials. `variant` is taken if it is there.
+
+        `freshness` hides what another stream left at the address; absent where each stream has its own.
+        """
+        self._freshness = freshness
         self._http = http
         self._url = url
         self._headers = headers
@@ -191,7 +197,8 @@ class HlsSource:
         except PermanentError as error:
             raise FetchFailed(_refused(error)) from error
         if isinstance(parsed, MediaPlaylist):
-            return self._described(parsed)
+            shown = self._freshness.shown(parsed) if self._freshness else parsed
+            return self._described(shown)
         raise FetchFailed(_failure(FailureKind.REFUSED, "a variant is a list of variants again"))
 
     @property
