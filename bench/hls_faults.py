@@ -1,8 +1,8 @@
 """The pitfalls of live HLS against our ingest, `ffmpeg -c copy` and streamlink: what each keeps, tells and ends.
 
 Run: `make bench-hls-faults`, or `python bench/hls_faults.py [SCRIPT.yaml ...]`. Each contestant has origins of its own
-with the same scripts and the same seed, all at the same time; the film's frames are numbered, so that what was kept
-can be counted. streamlink is taken from $STREAMLINK or the path, and left out, with a word, where there is none.
+with the same scripts and seed, in the same run, and begins with the oldest segment listed; the film's frames are
+numbered, so that what was kept can be counted. streamlink is taken from $STREAMLINK or the path, and left out, with a word, where there is none.
 """
 
 import asyncio
@@ -42,6 +42,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "libs/sandbox/scenarios/section_
 FILM_S, FPS, SEGMENT_FRAMES = 60.0, 25, 50
 INITIAL_SEGMENTS = 3
 PATIENCE_S = 40.0
+STAGGER_S = 0.5  # so many programs that start at once would starve each other
 ORGANIZATION = OrganizationId("org_0123456789ab")
 SETTINGS = {"DEAD_AFTER_S": "30", "STALL_S": "8", "START_PATIENCE_S": "30"}
 # A source that ends without ENDLIST is not over for all we know: it is dead, and that must be told.
@@ -230,11 +231,25 @@ _OVER = "SELECT count(*) FROM ingest.followed WHERE state = 'ended'"
 def programs() -> Mapping[str, list[str]]:
     """The command of each program; `{url}` and `{output}` are put in."""
     found = {
-        "ffmpeg": ["ffmpeg", "-v", "warning", "-y", "-i", "{url}", "-c", "copy", "-f", "mpegts", "{output}"]
+        "ffmpeg": [
+            "ffmpeg",
+            "-v",
+            "warning",
+            "-y",
+            "-live_start_index",
+            "0",
+            "-i",
+            "{url}",
+            "-c",
+            "copy",
+            "-f",
+            "mpegts",
+            "{output}",
+        ]
     }
     streamlink = shutil.which(os.environ.get("STREAMLINK") or "streamlink")
     if streamlink:
-        options = ["--no-config", "--loglevel", "warning", "--force", "--output"]
+        options = ["--no-config", "--loglevel", "warning", "--hls-live-restart", "--force", "--output"]
         found["streamlink"] = [streamlink, *options, "{output}", "hls://{url}", "best"]
     else:
         print("streamlink is left out: it is neither in $STREAMLINK nor on the path")
@@ -266,13 +281,20 @@ async def run(scripts: Sequence[Path], folder: Path, servers: LocalServers) -> l
         ours = Ours(installation, ours_origins)
         await ours.start()
         await ours.follow()
-        for origin in (*ours_origins, *(each for origins in theirs.values() for each in origins)):
-            origin.go_live()
-        tasks = [
-            asyncio.create_task(copied(name, origin, filled(command, origin, folder), output(origin, folder)))
-            for name, command in commands.items()
-            for origin in theirs[name]
-        ]
+        while not all(origin.requests for origin in ours_origins):  # noqa: ASYNC110 - asked by another process
+            await asyncio.sleep(0.1)
+        tasks = []
+        for n in range(len(scripts)):
+            ours_origins[n].go_live()
+            for name, command in commands.items():
+                origin = theirs[name][n]
+                origin.go_live()
+                tasks.append(
+                    asyncio.create_task(
+                        copied(name, origin, filled(command, origin, folder), output(origin, folder))
+                    )
+                )
+                await asyncio.sleep(STAGGER_S)
         return [*await ours.results(), *await asyncio.gather(*tasks)]
 
 
