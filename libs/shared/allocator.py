@@ -33,6 +33,13 @@ def reuse_freed_memory(*, kept_bytes: int = 32 * MIB) -> bool:
     return all(mallopt(name, value) == 1 for name, value in settings)
 
 
+def return_free_memory(*, kept_bytes: int = 32 * MIB) -> None:
+    """Give back what lies free among what is used, as after a burst; takes some milliseconds."""
+    malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if malloc_trim is not None:
+        malloc_trim(kept_bytes)
+
+
 def collect_rarely() -> None:
     """Leave what is loaded by now to itself, and look for cycles less often: nearly nothing here makes any."""
     gc.freeze()

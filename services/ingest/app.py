@@ -32,12 +32,14 @@ from ingest.workflow.intake import Intake, Wake
 from ingest.workflow.ports import Leases, MediaSource, OpenSource, SourceAddress
 from ingest.workflow.repair import RecordingIntake, RepairPolicy, Repairs
 from ingest.workflow.source import HlsSource
+from shared.allocator import return_free_memory
 from shared.clock import utc_now
 from shared.closures import Closures
 from shared.database import Database, DatabaseUnavailable
 from shared.events import Lane
 from shared.foundation import Foundation, foundation
 from shared.http_client import SafeHttpClient
+from shared.loops import Loop
 from shared.media_runner import MediaRunner, detect_sandbox
 from shared.runtime import Application
 from shared.scratch import scratch_folder
@@ -45,6 +47,7 @@ from shared.scratch import scratch_folder
 log = structlog.get_logger()
 
 MICROSECONDS = 1_000_000
+MEMORY_EVERY_S = 15.0
 
 
 @asynccontextmanager
@@ -66,12 +69,21 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
                 base,
                 ops_host=settings.ops_host,
                 ops_port=settings.ops_port,
-                loops=(followers.loop(), repairs.loop()),
+                loops=(
+                    followers.loop(),
+                    repairs.loop(),
+                    Loop("memory", _return_memory, pause_s=MEMORY_EVERY_S),
+                ),
                 on_stop=partial(_stop, followers, repairs),
             )
         finally:
             spool.close()
             await leases.close()
+
+
+async def _return_memory() -> bool:
+    return_free_memory()
+    return False
 
 
 async def _stop(followers: Followers, repairs: Repairs) -> None:
