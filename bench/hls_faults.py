@@ -2,7 +2,8 @@
 
 Run: `make bench-hls-faults`, or `python bench/hls_faults.py [SCRIPT.yaml ...]`. Each contestant has origins of its own
 with the same scripts and seed, in the same run, and begins with the oldest segment listed; the film's frames are
-numbered, so that what was kept can be counted. streamlink is taken from $STREAMLINK or the path, and left out, with a word, where there is none.
+numbered, so that what was kept can be counted. streamlink is taken from $STREAMLINK or the path, and left out, with
+a word, where there is none.
 """
 
 import asyncio
