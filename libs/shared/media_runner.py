@@ -85,6 +85,7 @@ _PROTOCOL = re.compile(
 )
 _FILE_OPENING_FILTER = re.compile(r"\b(a?movie|subtitles|ass|lut[13]d|(text|font)file)\s*=", re.IGNORECASE)
 _PIPES = frozenset({"-", "pipe:", "pipe:1"})
+_RELAYED_PATH = re.compile(r"([/?][\x21-\x7e]*)?")
 # What may be read through a relay: protocol of its address -> demuxers, and protocols that FFmpeg needs for it.
 _RELAYED = {
     "http": (DEMUXERS, "http,tcp"),
@@ -234,6 +235,8 @@ class RelayedInput:
         demuxers, protocols = _RELAYED[self.protocol]
         if self.demuxer not in demuxers:
             raise ArgumentRefused(f"demuxer {self.demuxer!r} is not for {self.protocol}")
+        if not _RELAYED_PATH.fullmatch(self.path):
+            raise ArgumentRefused(f"path {self.path[:80]!r} would change the address of the relay")
         whitelist = ("-protocol_whitelist", protocols, "-max_pixels", str(limits.max_pixels))
         address = f"{self.protocol}://{relay_socket.LOOPBACK}:{port}{self.path}"
         return (*self.options, *whitelist, "-f", self.demuxer, "-i", address)

@@ -15,6 +15,8 @@ from ingest.adapters.journal import PostgresJournal
 from ingest.adapters.leases import PostgresLeases
 from ingest.adapters.pages import NoPages, Pages, PageSource
 from ingest.adapters.register import PostgresRegister
+from ingest.adapters.remux.dial import Dialler
+from ingest.adapters.remux.openers import RemuxedSources
 from ingest.adapters.repair_cutter import FileCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
@@ -59,7 +61,9 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
         spool = FolderSpool(scratch_folder(settings.spool_folder), limit_bytes=settings.spool_bytes)
         # A connection of its own: no crowd of commits and messages makes this process look dead.
         leases = Database(settings.database_url.get_secret_value(), schema="ingest", pool_size=1)
-        followers = _followers(settings, base, http, spool, wake, leases=PostgresLeases(leases))
+        remuxed = await _remuxed_sources(settings, base, http)
+        openers = {**source_openers(settings, base, http), **remuxed.openers()}
+        followers = _followers(settings, base, spool, wake, leases=PostgresLeases(leases), openers=openers)
         intake = Intake(register=PostgresRegister(), closures=Closures(base.database), wake=wake)
         wake_repairs = asyncio.Event()
         register(base.consumer, intake, RecordingIntake(register=RecordingRows(), wake=wake_repairs))
@@ -78,6 +82,7 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
             )
         finally:
             spool.close()
+            remuxed.close()
             await leases.close()
 
 
@@ -97,16 +102,16 @@ async def _stop(followers: Followers, repairs: Repairs) -> None:
 def _followers(
     settings: IngestSettings,
     base: Foundation,
-    http: SafeHttpClient,
     spool: FolderSpool,
     wake: Wake,
     *,
     leases: Leases,
+    openers: Mapping[str, OpenSource],
 ) -> Followers:
     factory = FollowerFactory(
         journal=PostgresJournal(base.database, base.outbox),
         archive=Archive(base.store, spool),
-        openers=source_openers(settings, base, http),
+        openers=openers,
         keyring=base.keyring,
         clock=utc_now,
         policy=follower_policy(settings),
@@ -119,6 +124,20 @@ def _followers(
     )
     owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
     return Followers(owner=owner, leases=leases, open_follower=factory, wake=wake, policy=policy)
+
+
+async def _remuxed_sources(
+    settings: IngestSettings, base: Foundation, http: SafeHttpClient
+) -> RemuxedSources:
+    return RemuxedSources.under(
+        f"{settings.spool_folder}/remux",
+        http=http,
+        store=base.store,
+        dialler=Dialler(allowed=settings.allowed_addresses),
+        runner=MediaRunner(sandbox=await detect_sandbox()),
+        limit_bytes=settings.remux_bytes,
+        clock=utc_now,
+    )
 
 
 async def _repairs(

@@ -51,6 +51,11 @@ class IngestSettings(ServiceSettings):
     segment_budget_s: float = Field(
         default=60.0, gt=0, description="How long a segment is tried, as long as it is listed."
     )
+    remux_bytes: int = Field(
+        default=8 * 1024**3,
+        ge=1,
+        description="Bound of finished segments of files and pushed streams that one process keeps on its disk.",
+    )
 
     recording_bytes: int = Field(
         default=2 * 1024**3, ge=1, description="Largest recording that is fetched to fill gaps."

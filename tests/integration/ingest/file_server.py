@@ -1,7 +1,7 @@
 """A web server with one file, that knows ranges or does not, and counts what it sends; and a reader of sources."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +42,8 @@ class FileServer(HttpServer):
         if self.status != 200:
             return web.Response(status=self.status)
         size = self.path.stat().st_size
+        if not size and self.has_ranges:
+            return web.Response(status=416, headers={"Content-Range": "bytes */0"})
         span = request.http_range if self.has_ranges else slice(0, None)
         start, stop = span.start or 0, min(span.stop or size, size)
         return await self._send(request, start, stop, size=size)
@@ -117,11 +119,25 @@ class Read:
     def digests(self) -> list[str]:
         return [fetched.sha256 for fetched in self.fetched]
 
+    @property
+    def media(self) -> list[bytes]:
+        """The samples of each segment, without the boxes that tell of their times."""
+        return [b"".join(_media_boxes(fetched.body)) for fetched in self.fetched]
+
     def write(self, path: Path) -> Path:
         """All of it as one file."""
         init = self.fetched[0].init or b""
         path.write_bytes(init + b"".join(fetched.body for fetched in self.fetched))
         return path
+
+
+def _media_boxes(body: bytes) -> Iterator[bytes]:
+    start = 0
+    while start < len(body):
+        size = int.from_bytes(body[start : start + 4], "big")
+        if body[start + 4 : start + 8] == b"mdat":
+            yield body[start : start + size]
+        start += size
 
 
 async def read_all(source: MediaSource, *, most: int | None = None, timeout_s: float = 30) -> Read:

@@ -41,6 +41,10 @@ COPIES: dict[str, tuple[str, ...]] = {
 }
 
 
+# These count time in milliseconds; where the sound's exact time lies in one, FFmpeg learns as it reads.
+ROUNDED = ("film.mkv", "film.flv")
+
+
 async def read_file(path: Path, folder: Path, **changes: Any) -> Read:
     async with FileServer(path, **changes) as server, workbench(folder, server) as bench:
         return await read_all(bench.file(server.url))
@@ -119,7 +123,9 @@ async def test_a_successor_makes_the_same_segments(name: str, film: Path, tmp_pa
             cursor = Cursor(joined=True, sequence=last.sequence, identity=last.identity)
             rest = await read_all(bench.file(server.url, progress=Progress(cursor=cursor)))
             assert whole.places[stored:] == rest.places
-            assert whole.digests[stored:] == rest.digests
+            assert whole.media[stored:] == rest.media
+            if name not in ROUNDED:
+                assert whole.digests[stored:] == rest.digests
 
 
 async def test_a_reading_that_breaks_off_goes_on_where_it_was(film: Path, tmp_path: Path) -> None:
@@ -131,7 +137,8 @@ async def test_a_reading_that_breaks_off_goes_on_where_it_was(film: Path, tmp_pa
         server.status = 503
         source = bench.file(server.url)
         with pytest.raises(FetchFailed) as caught:
-            await source.playlist(from_sequence=0)
+            while not (await source.playlist(from_sequence=0)).segments:
+                pass
         assert (FailureKind.STATUS, 503) == (caught.value.failure.kind, caught.value.failure.status)
         server.status = 200
         assert whole.digests == (await read_all(source)).digests
@@ -197,7 +204,7 @@ async def test_an_index_at_the_end_needs_ranges(film: Path, tmp_path: Path) -> N
     path = tmp_path / "late.mp4"
     free = (1_500_000).to_bytes(4, "big") + b"free" + bytes(1_499_992)
     path.write_bytes(body[:at] + free + body[at:])
-    assert "ranges" in await refusal(path, tmp_path, has_ranges=False)
+    assert "range requests" in await refusal(path, tmp_path, has_ranges=False)
 
 
 async def test_a_file_that_changes_meanwhile_is_refused(film: Path, tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ TILE_US: Final = 50_000
 # How far before the place to go on reading begins; containers without an index may miss by tens of seconds.
 MARGINS_US: Final = (2 * MICROSECONDS, 60 * MICROSECONDS, None)
 MOST_BREAKDOWNS: Final = 3
+NO_MEDIA: Final = "it holds neither video nor audio"
 NO_RANGES: Final = (
     "its server answers no range requests, and this file cannot be read from start to end without them"
 )
@@ -187,16 +188,16 @@ class FileSource:
                     await self._shelf.put(piece)
                     self._from_us, self._breakdowns = piece.end_us, 0
         if relay.failure is None:
-            await self._finish(splicer)
+            await self._finish(splicer, reading)
         return _Outcome.WHOLE
 
-    async def _finish(self, splicer: Splicer) -> None:
+    async def _finish(self, splicer: Splicer, reading: _Reading) -> None:
         last = splicer.finish()
         if last is not None:
             await self._shelf.put(last)
             self._from_us = last.end_us
         elif self._from_us is None and not self._skipped_us:
-            raise FetchFailed(_refused("it holds neither video nor audio"))
+            raise FetchFailed(_refused(NO_MEDIA if reading.file.is_seekable else NO_RANGES))
 
     def _plan(self, reading: _Reading, *, margin_us: int | None) -> RemuxPlan:
         """What is encoded anew can begin at any frame, what is copied only at a key frame before the place."""

@@ -91,9 +91,14 @@ class Shelf:
         """Wake whoever waits for news."""
         self._news.set()
 
+    @property
+    def has_news(self) -> bool:
+        """Whether something was finished that no playlist has listed yet."""
+        return bool(self._segments) and self._segments[-1].sequence > self._listed
+
     async def wait_news(self, timeout_s: float) -> None:
-        """Until something was finished that no playlist has listed yet, or `tell`."""
-        if self._segments and self._segments[-1].sequence > self._listed:
+        """Until there are news, or `tell`."""
+        if self.has_news:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
