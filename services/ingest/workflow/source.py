@@ -54,6 +54,8 @@ SHORTEST_FETCH_S = 0.5
 LONGEST_FETCH_S = 10.0
 SLOWEST_PACE = 5.0  # a segment may take so many times its own length, where that is more
 REMEMBERED = 8
+_REMEMBERED_SUSPECTS = 64
+_SHORT_BY_NATURE = 3  # so many segments were the same when they were asked for again
 INLINE_BYTES = 256 * 1024
 AES_BLOCK_BITS = 128
 CAPTION_LIMITS = Limits(max_bytes=512 * 1024, total_s=10.0)
@@ -144,6 +146,8 @@ class HlsSource:
         self._loaded: _Loaded | None = None
         self._broken_promises = 0
         self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._suspects: OrderedDict[str, str] = OrderedDict()
+        self._short_count = 0
 
     def forget_variant(self) -> None:
         """Ask the original address again at the next load."""
@@ -312,7 +316,22 @@ class HlsSource:
         except NotMedia as error:
             self._forget(segment.key.location.url if segment.key else "", init_name)
             raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
+        if media.looks_cut_off and not self._is_all_there_is(f"{epoch} {segment.sequence}", digest):
+            raise FetchFailed(_failure(FailureKind.CORRUPT, f"a body of {len(body)} bytes looks cut off"))
         return FetchedSegment(body=body, sha256=digest, media=media, init=init)
+
+    def _is_all_there_is(self, name: str, digest: str) -> bool:
+        """A body that looks cut off is taken when the same bytes come again; a source whose bodies are all like
+        that is not asked twice for ever."""
+        if self._short_count >= _SHORT_BY_NATURE:
+            return True
+        if self._suspects.pop(name, "") == digest:
+            self._short_count += 1
+            return True
+        self._suspects[name] = digest
+        if len(self._suspects) > _REMEMBERED_SUSPECTS:
+            self._suspects.popitem(last=False)
+        return False
 
     async def _playlist_text(
         self, url: str, *, limits: Limits = PLAYLIST_LIMITS, validators: Mapping[str, str] = _NONE

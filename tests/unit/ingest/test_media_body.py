@@ -16,6 +16,21 @@ def test_an_absurd_length_is_left_out() -> None:
     assert MediaBody(container="mpegts", pts_us=10_000_000) == body
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (ts_segment(0, 2_000_000), False),
+        (ts_segment(0, 2_000_000)[:-40], True),
+        (ts_segment(0, 1_000_000), True),
+        (ts_segment(0, 1_700_000), False),
+    ],
+)
+def test_a_body_that_ends_within_a_packet_or_much_too_early_looks_cut_off(
+    body: bytes, expected: bool
+) -> None:
+    assert expected == examine(body, listed_us=2_000_000).looks_cut_off
+
+
 def test_fragmented_mp4_tells_its_clock_by_its_init_section() -> None:
     body = examine(fmp4_segment(4_000_000, 2_000_000), listed_us=2_000_000, init=fmp4_init())
     assert MediaBody(container="fmp4", pts_us=14_000_000, duration_us=2_000_000) == body
