@@ -37,6 +37,7 @@ DEMUXERS = frozenset(
     {
         "aac",
         "ac3",
+        "avi",
         "f32le",
         "flac",
         "flv",
@@ -48,6 +49,7 @@ DEMUXERS = frozenset(
         "mov",
         "mp3",
         "mp4",
+        "mpeg",
         "mpegts",
         "ogg",
         "png_pipe",

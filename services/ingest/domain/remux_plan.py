@@ -37,7 +37,9 @@ _MAGIC: Final = (
     (b"OggS", "ogg"),
     (b"ID3", "mp3"),
     (b"fLaC", "flac"),
+    (b"\x00\x00\x01\xba", "mpeg"),
 )
+_RIFF_FORMS: Final = {b"WAVE": "wav", b"AVI ": "avi"}
 _TEXTS: Final = (
     (b"#EXTM3U", "it is an HLS playlist, not a media file"),
     (b"ffconcat", "it is a list of files, not a media file"),
@@ -45,7 +47,7 @@ _TEXTS: Final = (
     (b"<!doctype html", "it is a web page, not a media file"),
     (b"<html", "it is a web page, not a media file"),
 )
-_UNKNOWN: Final = "it is not a media file that we read (MP4, MOV, MKV, WebM, FLV or MPEG-TS)"
+_UNKNOWN: Final = "it is not a media file that we read (MP4, MOV, MKV, WebM, FLV, AVI, MPEG-PS or MPEG-TS)"
 _SAID: Final = (
     ("moov atom not found", "its index (moov) is missing: the file is cut off or was never finished"),
     ("does not contain any stream", "it holds neither video nor audio"),
@@ -85,8 +87,8 @@ def sniff(head: bytes) -> str:
     for magic, demuxer in _MAGIC:
         if head.startswith(magic):
             return demuxer
-    if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
-        return "wav"
+    if head.startswith(b"RIFF") and head[8:12] in _RIFF_FORMS:
+        return _RIFF_FORMS[head[8:12]]
     if _is_transport_stream(head):
         return "mpegts"
     raise NotAMediaFile(_what_instead(head))

@@ -25,7 +25,7 @@ UPLOAD_PREFIX: Final = "upload:"
 _PORTS: Final = {"rtmp": 1935, "rtmps": 443, "rtsp": 554, "rtsps": 322}
 _SRT_OPTIONS: Final = frozenset({"streamid", "passphrase", "pbkeylen"})
 _SRT_LATENCY_US: Final = 200_000
-_PROBED: Final = ("-analyzeduration", "2000000", "-fflags", "+nobuffer")
+_PROBED: Final = ("-analyzeduration", "2000000")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -158,6 +158,7 @@ class PushSource:
 
     async def _connect(self, relay: WireRelay) -> None:
         splicer, anchor, is_first = Splicer(target_us=TARGET_US), None, True
+        asked_at = self._clock()
         opened = fragments(
             self._workshop, self._address.source, self._plan, relay=relay.serve, silence_s=SILENCE_S
         )
@@ -167,7 +168,7 @@ class PushSource:
                     if anchor is None:
                         if self._needs_encoding(fragment):
                             return
-                        anchor = self._begin(fragment)
+                        anchor = self._begin(fragment, asked_at=asked_at)
                     piece = splicer.add(fragment)
                     if piece is not None:
                         await self._keep(piece, anchor, is_first=is_first)
@@ -177,10 +178,11 @@ class PushSource:
             if last is not None and anchor is not None:
                 await self._keep(last, anchor, is_first=is_first)
 
-    def _begin(self, first: Fragment) -> _Anchor:
-        """The first fragment is whole now, so it began its own length ago."""
+    def _begin(self, first: Fragment, *, asked_at: datetime) -> _Anchor:
+        """The first fragment is whole now, so it began its own length ago; servers may send a start at once."""
         self._is_flowing, self._left_at = True, None
-        began_at = self._clock() - timedelta(microseconds=first.end_us - first.pts_us)
+        length = timedelta(microseconds=first.end_us - first.pts_us)
+        began_at = max(asked_at, self._clock() - length)
         if self._ended_at is not None:
             gap_us = round((began_at - self._ended_at) / timedelta(microseconds=1))
             if gap_us > LEAST_GAP_US:
