@@ -205,11 +205,12 @@ def _annotation_facts() -> LateralFromClause:
 
 
 def _repair_facts() -> LateralFromClause:
-    """Windows that repairs have brought."""
+    """Windows that repairs have brought; the gaps of a group name the same ones."""
     c = t.repairs.c
-    named = func.coalesce(func.sum(func.cardinality(c.windows)), 0)
+    names = func.unnest(c.windows).column_valued("name")
     return (
-        select(named.label("repair_windows"))
+        select(func.count(names.distinct()).label("repair_windows"))
+        .select_from(t.repairs.join(names.scalar_alias, true()))
         .where(*_of_this_run(t.repairs), c.outcome != "failed")
         .lateral("repair_facts")
     )
@@ -220,7 +221,7 @@ def _judged_repair_facts() -> LateralFromClause:
     w, r = t.windows.c, t.repairs.c
     named = (r.stream_id == w.stream_id) & (r.run == w.run) & (w.window_id == func.any(r.windows))
     return (
-        select(func.count().label("repair_windows_judged"))
+        select(func.count(w.window_id.distinct()).label("repair_windows_judged"))
         .select_from(t.windows.join(t.repairs, named))
         .where(*_of_this_run(t.windows), r.outcome != "failed", w.verdict.is_not(None))
         .lateral("judged_repair_facts")

@@ -133,6 +133,9 @@ class TimelineStretch(PublicPart):
         description="How far the source's clock has run ahead of the media's at its end, "
         "against the first that was told.",
     )
+    count: int = Field(
+        default=1, description="How many gaps lie in it: a lost stretch is noted segment by segment."
+    )
     cause: str | None = Field(default=None, description="Why media is missing, as a stable word.")
     explanation: str | None = Field(default=None, description="The same in plain words.")
     advice: str | None = Field(default=None, description="What can be done about it.")
@@ -295,7 +298,7 @@ def _share(part_us: int, whole_us: int) -> float | None:
 
 def _stretches(rows: TimelineRows, *, from_us: int, to_us: int | None) -> list[TimelineStretch]:
     """In order, each cut to the span that was asked for."""
-    shown = [*_media(rows), *map(_gap, rows.gaps), *map(_annotation, rows.annotations)]
+    shown = [*_media(rows), *_gaps(rows.gaps), *map(_annotation, rows.annotations)]
     first, last = from_us / _MICROSECONDS, None if to_us is None else to_us / _MICROSECONDS
     within = (_clipped(each, first, last) for each in shown)
     return sorted(
@@ -354,6 +357,36 @@ def _skew_s(stretch: Stretch, first: Stretch | None) -> float | None:
         return None
     passed_s = (stretch.wall_end_at - first.wall_at).total_seconds()
     return round(passed_s - seconds(stretch.to_us - first.from_us), 3)
+
+
+def _gaps(gaps: Sequence[GapFact]) -> Iterator[TimelineStretch]:
+    """A lost stretch is told segment by segment; what is alike and touches is one here."""
+    before: TimelineStretch | None = None
+    for gap in map(_gap, gaps):
+        joint = _joint(before, gap) if before else None
+        if before is not None and joint is None:
+            yield before
+        before = joint or gap
+    if before is not None:
+        yield before
+
+
+def _joint(before: TimelineStretch, gap: TimelineStretch) -> TimelineStretch | None:
+    """The two as one; None where they differ."""
+    if gap.cause != before.cause or gap.from_s - before.to_s > seconds(TILE_US):
+        return None
+    if before.repair is None or gap.repair is None:
+        is_alike, repair = before.repair == gap.repair, None
+    else:
+        first, second = before.repair, gap.repair
+        is_alike = (first.outcome, first.reason) == (
+            second.outcome,
+            second.reason,
+        ) and first.outcome != "partly"
+        repair = first.model_copy(update={"to_s": second.to_s, "windows": first.windows + second.windows})
+    if not is_alike:
+        return None
+    return before.model_copy(update={"to_s": gap.to_s, "count": before.count + gap.count, "repair": repair})
 
 
 def _gap(gap: GapFact) -> TimelineStretch:

@@ -10,10 +10,13 @@ from tempfile import TemporaryDirectory
 from typing import Final, Protocol
 
 import ffmpeg
+import structlog
 
 from ingest.workflow.repair_ports import CutFile, OpenRecording, RecordingUnavailable, RecordingUnusable
 from shared.http_client import Downloaded, Limits
 from shared.media_runner import MediaRejected, MediaRunner
+
+log = structlog.get_logger()
 
 DOWNLOAD_S: Final = 600.0
 CUT_S: Final = 60.0
@@ -80,8 +83,9 @@ class _File:
                 wall_clock_s=CUT_S,
             )
         except MediaRejected as error:
+            log.warning("recording_not_cut", reason=str(error))
             raise RecordingUnusable(
-                "The recording cannot be cut: its codecs do not fit a transport stream."
+                "The recording cannot be cut: it is damaged, or its codecs do not fit a transport stream."
             ) from error
         for path in sorted(self._folder.glob(f"{prefix}-*.ts")):
             yield CutFile(path=path)
@@ -91,9 +95,10 @@ class _File:
 def _command(pattern: str, *, from_us: int, to_us: int) -> list[str]:
     """Packets as they are, with the recording's own times; each piece begins with a key frame."""
     source = ffmpeg.input(_NAME, f="mov", ss=from_us / 1e6, t=(to_us - from_us) / 1e6, copyts=None)
-    written = source.output(
+    written = ffmpeg.output(
+        source["v:0"],
+        source["a:0?"],
         pattern,
-        map=("0:v:0", "0:a:0?"),
         c="copy",
         avoid_negative_ts="disabled",
         f="segment",

@@ -1,6 +1,7 @@
 """Recordings, jobs and repairs in PostgreSQL. Jobs hold ids only and cross tenants; the rest is the tenant's."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Row, text
@@ -66,25 +67,30 @@ class RepairRows:
             gaps = tuple(map(_gap, await connection.execute(_GAPS, _key(job))))
         return _task(row, gaps)
 
-    async def commit(self, job: Job, outcome: GapOutcome) -> None:
-        values = _key(job) | {
-            "organization_id": job.organization_id,
-            "gap_index": outcome.gap_index,
-            "revision": outcome.revision,
-            "outcome": outcome.outcome,
-            "from_us": outcome.from_us,
-            "to_us": outcome.to_us,
-            "segments": json.dumps([ref.model_dump(mode="json") for ref in outcome.segments]),
-            "windows": list(outcome.windows),
-            "reason": outcome.reason,
-        }
+    async def commit(self, job: Job, outcomes: Sequence[GapOutcome]) -> None:
         async with self._database.transaction(job.organization_id) as session:
             connection = await session.connection()
             if (await connection.execute(_HOLD, _key(job))).first() is None:
                 raise LeaseLost(f"{job.stream_id}: the claim with fence {job.fence} is lost")
-            await connection.execute(_REPAIRED, values)
-            await self._outbox.emit(session, outcome.events)
+            await connection.execute(_REPAIRED, [_values(job, outcome) for outcome in outcomes])
+            for outcome in outcomes:
+                await self._outbox.emit(session, outcome.events)
         self._outbox.wake.set()
+
+
+def _values(job: Job, outcome: GapOutcome) -> dict[str, Any]:
+    filled = outcome.filled
+    return _key(job) | {
+        "organization_id": job.organization_id,
+        "gap_index": filled.gap.index,
+        "revision": filled.gap.revision,
+        "outcome": filled.outcome,
+        "from_us": filled.from_us,
+        "to_us": filled.to_us,
+        "segments": json.dumps([ref.model_dump(mode="json") for ref in outcome.segments]),
+        "windows": list(outcome.windows),
+        "reason": outcome.reason,
+    }
 
 
 def _key(job: Job) -> dict[str, Any]:

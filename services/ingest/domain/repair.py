@@ -20,7 +20,9 @@ Outcome = Literal["repaired", "partly", "failed"]
 MARGIN_US: Final = 12_000_000
 EDGE_US: Final = 500_000  # the clocks of source and recording are not compared more finely than that
 LEAST_US: Final = 1_000_000  # less of a gap than this is not worth a repair in part
+MOST_US: Final = 3 * 3600 * 1_000_000  # of one cut
 MOST_APART_US: Final = 10_000_000
+NOTHING_THERE: Final = "The recording holds no picture where the gap lies."
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -41,6 +43,35 @@ class Gap:
     @property
     def length_us(self) -> int:
         return self.to_us - self.from_us
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapGroup:
+    """Gaps so near one another that one cut fills them all, in order of time."""
+
+    gaps: tuple[Gap, ...]
+
+    @property
+    def whole(self) -> Gap:
+        """All of them as one gap, with the media between."""
+        first, last = self.gaps[0], self.gaps[-1]
+        return replace(first, to_us=last.to_us, wall_to_at=last.wall_to_at)
+
+
+def grouped(gaps: Sequence[Gap]) -> tuple[GapGroup, ...]:
+    """A lost stretch is told segment by segment; cutting each with its margins would judge the same media often."""
+    groups: list[list[Gap]] = []
+    for gap in sorted(gaps, key=lambda each: (each.from_us, each.index)):
+        if groups and _belongs(groups[-1], gap):
+            groups[-1].append(gap)
+        else:
+            groups.append([gap])
+    return tuple(GapGroup(gaps=tuple(group)) for group in groups)
+
+
+def _belongs(group: list[Gap], gap: Gap) -> bool:
+    is_near = gap.from_us - group[-1].to_us <= 2 * MARGIN_US
+    return is_near and gap.to_us - group[0].from_us <= MOST_US
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,8 +134,8 @@ def _shifts_us(gap: Gap, recording: Recording) -> tuple[int, ...]:
 
 def _planned(gap: Gap, recording: Recording, *, shift_us: int, apart_us: int) -> CutPlan | Refusal:
     begin_us, end_us = gap.from_us - shift_us, gap.to_us - shift_us
-    from_us, to_us = max(begin_us, 0), min(end_us, recording.duration_us)
-    is_whole = begin_us >= -EDGE_US and end_us <= recording.duration_us + EDGE_US
+    from_us, to_us = max(begin_us, 0), min(end_us, recording.duration_us, max(begin_us, 0) + MOST_US)
+    is_whole = from_us <= begin_us + EDGE_US and to_us >= end_us - EDGE_US
     if to_us - from_us < (1 if is_whole else LEAST_US):
         return Refusal(
             reason=f"The recording of {_s(recording.duration_us)} does not cover the gap, "
@@ -164,16 +195,40 @@ def placed(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """What a cut did for one gap: the part that is filled, in media time; all of it where it failed."""
+
+    gap: Gap
+    outcome: Outcome
+    from_us: int
+    to_us: int
+
+
+def shares(group: GapGroup, plan: CutPlan) -> tuple[Filled, ...]:
+    """What the cut did for each gap of the group."""
+    return tuple(_share(gap, plan) for gap in group.gaps)
+
+
+def _share(gap: Gap, plan: CutPlan) -> Filled:
+    from_us, to_us = max(gap.from_us, plan.from_us), min(gap.to_us, plan.to_us)
+    if from_us <= gap.from_us + EDGE_US and to_us >= gap.to_us - EDGE_US:
+        return Filled(gap=gap, outcome="repaired", from_us=gap.from_us, to_us=gap.to_us)
+    if to_us - from_us < LEAST_US:
+        return Filled(gap=gap, outcome="failed", from_us=gap.from_us, to_us=gap.to_us)
+    return Filled(gap=gap, outcome="partly", from_us=from_us, to_us=to_us)
+
+
 def filled(plan: CutPlan, segments: Sequence[SegmentRef]) -> CutPlan | Refusal:
     """The plan as it came out: pieces may begin later or end earlier than was told of the recording."""
     if not segments:
-        return Refusal(reason="The recording holds no picture where the gap lies.")
+        return Refusal(reason=NOTHING_THERE)
     begin_us, end_us = segments[0].start_us, segments[-1].start_us + segments[-1].duration_us
     from_us, to_us = max(plan.from_us, begin_us), min(plan.to_us, end_us)
     if from_us <= plan.from_us + EDGE_US and to_us >= plan.to_us - EDGE_US:
         return plan
     if to_us - from_us < LEAST_US:
-        return Refusal(reason="The recording holds no picture where the gap lies.")
+        return Refusal(reason=NOTHING_THERE)
     return replace(plan, from_us=from_us, to_us=to_us, outcome="partly")
 
 
@@ -222,24 +277,17 @@ def _position(stream: Followed, gap: Gap, window: Window) -> Position:
 
 
 def repaired_event(
-    stream: Followed,
-    gap: Gap,
-    *,
-    outcome: Outcome,
-    from_us: int,
-    to_us: int,
-    reason: str,
-    windows: tuple[WindowId, ...] = (),
-    at: datetime,
+    stream: Followed, share: Filled, *, reason: str, windows: tuple[WindowId, ...] = (), at: datetime
 ) -> Event:
-    """What became of the gap."""
+    """What became of a gap; every gap of a group names all its windows."""
+    gap = share.gap
     return SegmentRepaired(
         **_head(stream, SegmentRepaired.name, Position(stream.run, gap.index, gap.revision), at=at),
         gap_index=gap.index,
         revision=gap.revision,
-        outcome=outcome,
-        from_us=from_us,
-        to_us=to_us,
+        outcome=share.outcome,
+        from_us=share.from_us,
+        to_us=share.to_us,
         windows=windows,
         reason=reason,
     )

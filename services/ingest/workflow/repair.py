@@ -1,14 +1,15 @@
-"""Fills the gaps of a run that is over from a recording: align, cut, archive, tell; one gap at a time.
+"""Fills the gaps of a run that is over from a recording: align, cut, archive, tell.
 
-Each gap is committed by itself under the job's fence, so whoever takes over goes on behind it. What cannot be
-filled is told with the reason.
+It goes from one group of neighbouring gaps to the next. Each is committed by itself under the job's fence, so whoever
+takes over goes on behind it. What cannot be filled is told with the reason.
 """
 
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 import structlog
@@ -16,7 +17,7 @@ import structlog
 from ingest.domain import repair
 from ingest.domain.media_body import MediaBody
 from ingest.domain.recorder import Followed
-from ingest.domain.repair import CutPiece, CutPlan, Gap, Refusal
+from ingest.domain.repair import CutPiece, CutPlan, Filled, GapGroup, Refusal
 from ingest.domain.ts import read_clock
 from ingest.domain.windows import WindowPlan
 from ingest.workflow.archive import Archive
@@ -36,11 +37,12 @@ from shared.clock import Clock
 from shared.database import DatabaseUnavailable
 from shared.errors import PermanentError, PipelineError, RetryableError
 from shared.events import RecordingAvailable, SegmentRef
+from shared.ids import WindowId
 from shared.keyring import Keyring, SecretUnreadable
 from shared.logs import bound
 from shared.loops import Loop
 from shared.middleware import UnitOfWork
-from shared.repairs import MOST_GAPS, repair_epoch
+from shared.repairs import repair_epoch
 
 log = structlog.get_logger()
 
@@ -193,26 +195,23 @@ class Repairs:
         """What stands already stays; of every other gap it is told that, and why, it stays."""
         log.warning("repair_given_up", recording_id=job.recording_id, code=error.code, reason=str(error))
         task = await self._jobs.open(job)
-        for gap in task.gaps if task else ():
+        for group in repair.grouped(task.gaps) if task else ():
             assert task is not None
-            await self._commit(job, self._failed(task.stream, gap, f"{error.code}: {error}"))
+            await self._commit(job, self._failed(task.stream, group, f"{error.code}: {error}"))
 
     async def _fill_all(self, job: Job, task: Task) -> None:
-        plans = {gap.index: repair.plan_cut(gap, task.recording) for gap in task.gaps}
-        for gap in task.gaps:
-            plan = plans[gap.index]
-            if isinstance(plan, Refusal) or gap.index >= MOST_GAPS:
-                reason = plan.reason if isinstance(plan, Refusal) else "The run has too many gaps."
-                await self._commit(job, self._failed(task.stream, gap, reason))
-        if any(isinstance(plan, CutPlan) for plan in plans.values()):
-            await self._cut_all(job, task, plans)
-
-    async def _cut_all(self, job: Job, task: Task, plans: dict[int, CutPlan | Refusal]) -> None:
-        async with self._cutter.open(self._address(task)) as recording:
-            for gap in task.gaps:
-                plan = plans[gap.index]
-                if isinstance(plan, CutPlan) and gap.index < MOST_GAPS:
-                    await self._commit(job, await self._fill(task, gap, plan, recording))
+        """The address is asked only where there is something to cut."""
+        planned = [
+            (group, repair.plan_cut(group.whole, task.recording)) for group in repair.grouped(task.gaps)
+        ]
+        for group, plan in planned:
+            if isinstance(plan, Refusal):
+                await self._commit(job, self._failed(task.stream, group, plan.reason))
+        cuts = [(group, plan) for group, plan in planned if isinstance(plan, CutPlan)]
+        if cuts:
+            async with self._cutter.open(self._address(task)) as recording:
+                for group, plan in cuts:
+                    await self._commit(job, await self._fill(task, group, plan, recording))
 
     def _address(self, task: Task) -> str:
         try:
@@ -220,14 +219,17 @@ class Repairs:
         except SecretUnreadable as error:
             raise RecordingUnusable(UNREADABLE) from error
 
-    async def _fill(self, task: Task, gap: Gap, plan: CutPlan, recording: OpenRecording) -> GapOutcome:
-        epoch = repair_epoch(gap.index, revision=gap.revision)
+    async def _fill(
+        self, task: Task, group: GapGroup, plan: CutPlan, recording: OpenRecording
+    ) -> tuple[GapOutcome, ...]:
+        first = group.gaps[0]
+        epoch = repair_epoch(first.index, revision=first.revision)
         pieces = [piece async for piece in self._archived(task.stream, recording, plan, epoch=epoch)]
         segments = repair.placed(pieces, epoch=epoch, plan=plan, recording=task.recording)
         came_out = repair.filled(plan, segments)
         if isinstance(came_out, Refusal):
-            return self._failed(task.stream, gap, came_out.reason)
-        return self._filled(task.stream, gap, came_out, segments)
+            return self._failed(task.stream, group, came_out.reason)
+        return self._filled(task.stream, group, came_out, segments)
 
     async def _archived(
         self, stream: Followed, recording: OpenRecording, plan: CutPlan, *, epoch: int
@@ -253,49 +255,47 @@ class Repairs:
             )
 
     def _filled(
-        self, stream: Followed, gap: Gap, plan: CutPlan, segments: tuple[SegmentRef, ...]
-    ) -> GapOutcome:
-        at = self._clock()
+        self, stream: Followed, group: GapGroup, plan: CutPlan, segments: tuple[SegmentRef, ...]
+    ) -> tuple[GapOutcome, ...]:
+        at, shares = self._clock(), repair.shares(group, plan)
+        lead = next((share for share in shares if share.outcome != "failed"), None)
+        if lead is None:
+            return self._failed(stream, group, repair.NOTHING_THERE)
         windows = repair.windows_of(segments, self._policy.plan)
-        names = repair.window_ids(stream, gap, windows)
-        repaired = repair.repaired_event(
-            stream,
-            gap,
-            outcome=plan.outcome,
-            from_us=plan.from_us,
-            to_us=plan.to_us,
-            reason=plan.note,
-            windows=names,
-            at=at,
-        )
-        return GapOutcome(
-            gap_index=gap.index,
-            revision=gap.revision,
-            outcome=plan.outcome,
-            from_us=plan.from_us,
-            to_us=plan.to_us,
-            reason=plan.note,
-            segments=segments,
-            windows=names,
-            events=(*repair.ready_events(stream, gap, segments, windows, at=at), repaired),
-        )
+        names = repair.window_ids(stream, lead.gap, windows)
+        ready = repair.ready_events(stream, lead.gap, segments, windows, at=at)
+        outcomes = [self._told(stream, share, _note(share, plan), windows=names, at=at) for share in shares]
+        leading = outcomes[shares.index(lead)]
+        outcomes[shares.index(lead)] = replace(leading, segments=segments, events=(*ready, *leading.events))
+        return tuple(outcomes)
 
-    def _failed(self, stream: Followed, gap: Gap, reason: str) -> GapOutcome:
+    def _failed(self, stream: Followed, group: GapGroup, reason: str) -> tuple[GapOutcome, ...]:
         at = self._clock()
-        event = repair.repaired_event(
-            stream, gap, outcome="failed", from_us=gap.from_us, to_us=gap.to_us, reason=reason, at=at
+        shares = (
+            Filled(gap=gap, outcome="failed", from_us=gap.from_us, to_us=gap.to_us) for gap in group.gaps
         )
-        return GapOutcome(
-            gap_index=gap.index,
-            revision=gap.revision,
-            outcome="failed",
-            from_us=gap.from_us,
-            to_us=gap.to_us,
-            reason=reason,
-            events=(event,),
-        )
+        return tuple(self._told(stream, share, reason, at=at) for share in shares)
 
-    async def _commit(self, job: Job, outcome: GapOutcome) -> None:
-        await self._jobs.commit(job, outcome)
-        metrics.repairs.labels(outcome.outcome).inc()
-        log.info("gap_repair", gap=outcome.gap_index, outcome=outcome.outcome, reason=outcome.reason)
+    def _told(
+        self,
+        stream: Followed,
+        share: Filled,
+        reason: str,
+        *,
+        windows: tuple[WindowId, ...] = (),
+        at: datetime,
+    ) -> GapOutcome:
+        windows = () if share.outcome == "failed" else windows
+        event = repair.repaired_event(stream, share, reason=reason, windows=windows, at=at)
+        return GapOutcome(filled=share, reason=reason, windows=windows, events=(event,))
+
+    async def _commit(self, job: Job, outcomes: tuple[GapOutcome, ...]) -> None:
+        await self._jobs.commit(job, outcomes)
+        for outcome in outcomes:
+            filled = outcome.filled
+            metrics.repairs.labels(filled.outcome).inc()
+            log.info("gap_repair", gap=filled.gap.index, outcome=filled.outcome, reason=outcome.reason)
+
+
+def _note(share: Filled, plan: CutPlan) -> str:
+    return repair.NOTHING_THERE if share.outcome == "failed" else plan.note

@@ -1,6 +1,6 @@
 """What the repair of gaps needs of the outside, and the values that pass between."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from ingest.domain.recorder import Followed
-from ingest.domain.repair import Gap, Recording
+from ingest.domain.repair import Filled, Gap, Recording
 from shared.errors import PermanentError, RetryableError
 from shared.events import Event, RecordingAvailable, SegmentRef
 from shared.ids import OrganizationId, StreamId, WindowId
@@ -52,13 +52,9 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class GapOutcome:
-    """What became of one gap, with the events that tell it: all of it is written in one transaction."""
+    """What became of one gap, with the events that tell it."""
 
-    gap_index: int
-    revision: int
-    outcome: str
-    from_us: int
-    to_us: int
+    filled: Filled
     reason: str
     segments: tuple[SegmentRef, ...] = ()
     windows: tuple[WindowId, ...] = ()
@@ -110,8 +106,8 @@ class RepairJobs(Protocol):
         """None when there is nothing to repair (any more)."""
         ...
 
-    async def commit(self, job: Job, outcome: GapOutcome) -> None:
-        """Write under the fence. Raises LeaseLost, and then wrote nothing."""
+    async def commit(self, job: Job, outcomes: Sequence[GapOutcome]) -> None:
+        """Write all in one transaction under the fence. Raises LeaseLost, and then wrote nothing."""
         ...
 
     async def finish(self, job: Job) -> None:

@@ -12,6 +12,7 @@ from selector.domain.moment import Moment
 from selector.domain.outputs import Noted, Output, SelectionFinal, Standing
 from selector.domain.state import Counts, Repair, State
 from selector.domain.window import add_to
+from shared.ids import Position, window_id
 from shared.profile import Profile
 from shared.repairs import FIRST_REPAIR_INDEX, gap_and_ordinal, repair_index
 
@@ -76,9 +77,15 @@ def _refusal(state: State, given: Input) -> Noted | None:
     gap, revision = _place(given)
     if (gap, revision) in state.repaired:
         return Noted(reason="late", detail=f"{name}: repair {revision} of gap {gap} is judged")
-    if isinstance(given, RepairEnded) and not given.windows:
-        return Noted(reason="repair", detail=f"repair {revision} of gap {gap} brought nothing")
+    if isinstance(given, RepairEnded) and not _has_windows(state, given):
+        return Noted(reason="repair", detail=f"repair {revision} of gap {gap} brought no windows of its own")
     return None
+
+
+def _has_windows(state: State, given: RepairEnded) -> bool:
+    """Neighbouring gaps are filled together, and all name the windows: they are counted under one of them."""
+    first = Position(state.run, repair_index(given.gap_index, 0), given.revision)
+    return window_id(state.stream_id, first) in given.windows
 
 
 def _taken(state: State, given: Input) -> State:
