@@ -117,7 +117,8 @@ def relate(playlist: MediaPlaylist, *, known: Known, longest_gap_s: float) -> Re
     if ahead == 0:
         return Relation.UNCHANGED
     if ahead > 0:
-        return Relation.SUSPECT if _is_leap(playlist, known, longest_gap_s) else Relation.NEWER
+        is_doubtful = _is_leap(playlist, known, longest_gap_s) or _is_renumbered(playlist, known)
+        return Relation.SUSPECT if is_doubtful else Relation.NEWER
     return Relation.RESET if _is_later(playlist, known) else _relate_older(playlist, known)
 
 
@@ -168,6 +169,17 @@ def _contradicts(playlist: MediaPlaylist, known: Known) -> bool:
 def _is_later(playlist: MediaPlaylist, known: Known) -> bool:
     end = date_time_end(playlist.segments[-1])
     return end is not None and known.date_time_end is not None and end > known.date_time_end
+
+
+def _is_renumbered(playlist: MediaPlaylist, known: Known) -> bool:
+    """Numbers far ahead that begin with what is known already: no hole, but other numbers for the same media.
+
+    Where names do not tell segments apart (one path, told apart by the query) they tell nothing here either.
+    """
+    if playlist.media_sequence <= known.newest + 1:
+        return False
+    names = {segment.identity for segment in playlist.segments}
+    return len(names) == len(playlist.segments) and repeated_count(playlist, known=known) > 0
 
 
 def _is_leap(playlist: MediaPlaylist, known: Known, longest_gap_s: float) -> bool:
