@@ -46,6 +46,8 @@ MEANINGS: Mapping[HTTPStatus, str] = MappingProxyType(
         HTTPStatus.NOT_FOUND: "No such thing, or not yours",
         HTTPStatus.CONFLICT: "It exists already",
         HTTPStatus.GONE: "It is not kept any more",
+        HTTPStatus.LOCKED: "Another request works on it",
+        HTTPStatus.PRECONDITION_FAILED: "A version of a protocol that is not spoken here",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "The body is too long",
         HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "The content type is not application/json",
         HTTPStatus.UNPROCESSABLE_ENTITY: "A field is wrong",

@@ -5,7 +5,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from email.utils import format_datetime
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response
@@ -16,7 +16,7 @@ from gateway.domain.refusals import Malformed, WrongMediaType, WrongVersion
 from gateway.domain.scopes import Scope
 from gateway.domain.uploads import CHECKSUMS, PublicUpload, Upload, UploadId, public_upload, read_checksum
 from gateway.routes.limited import LimitedByKey
-from gateway.routes.problems import MEDIA_TYPE, problems_of
+from gateway.routes.problems import MEDIA_TYPE, Problem, problems_of
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.authentication import Caller
 from gateway.workflow.uploads import BodyBroken, ChecksumWrong
@@ -33,7 +33,12 @@ TOLD_HEADERS = (
     *("Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Expires"),
 )
 _CHUNK_PATH = re.compile(r"(/[a-z0-9]+)+/uploads/[^/]+")
-_PROBLEMS = problems_of(HTTPStatus.GONE, HTTPStatus.CONFLICT)
+_PROBLEMS = problems_of(HTTPStatus.GONE, HTTPStatus.PRECONDITION_FAILED)
+_CHUNK_PROBLEMS: dict[int | str, dict[str, Any]] = {
+    **_PROBLEMS,
+    **problems_of(HTTPStatus.CONFLICT, HTTPStatus.LOCKED),
+    CHECKSUM_MISMATCH: {"model": Problem, "description": "The chunk does not fit its checksum"},
+}
 
 description = APIRouter(tags=["uploads"])
 router = APIRouter(tags=["uploads"], route_class=LimitedByKey)
@@ -74,7 +79,9 @@ async def describe_uploads(use: Use) -> Response:
     "/uploads",
     status_code=HTTPStatus.CREATED,
     response_model=PublicUpload,
-    responses=problems_of(HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE),
+    responses=problems_of(
+        HTTPStatus.CONFLICT, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.PRECONDITION_FAILED
+    ),
     dependencies=[_Spoken],
 )
 async def begin_upload(
@@ -111,7 +118,7 @@ async def get_upload(upload_id: str, use: Use, caller: Uploader) -> PublicUpload
     "/uploads/{upload_id}",
     status_code=HTTPStatus.NO_CONTENT,
     dependencies=[_Spoken],
-    responses=_PROBLEMS | {423: {"description": "Another request writes to this upload"}},
+    responses=_CHUNK_PROBLEMS,
     openapi_extra={
         "requestBody": {
             "required": True,
