@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from ingest.domain.playlist import MICROSECONDS, MediaPlaylist, Segment
-from ingest.domain.timeline import clock_step_us
+from ingest.domain.timeline import Timeline, clock_step_us
 
 _SAME_STREAM_S: Final = 3_600.0  # clocks further apart than this are not of one stream
 
@@ -24,10 +24,11 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """What is to be taken, and how much is missing before it."""
+    """What is to be taken, and how much is missing before it; unless it `is_sure`, the media's clock must agree."""
 
     fresh: tuple[Segment, ...]
     missing_us: int = 0
+    is_sure: bool = False
 
 
 def align(playlist: MediaPlaylist, *, place: Place) -> Alignment:
@@ -44,16 +45,21 @@ def align(playlist: MediaPlaylist, *, place: Place) -> Alignment:
     return Alignment(fresh=playlist.segments)
 
 
-def seam_us(pts_us: int | None, *, expected_us: int | None, duration_us: int) -> int:
-    """How far the first segment of another variant lies behind what we have (0: it follows; negative: before it).
+def seam_us(pts_us: int | None, *, timeline: Timeline, duration_us: int) -> int:
+    """How much is missing before the first segment of another variant (0: it follows; negative: we have it).
 
-    Less than half its length is the play between encoders, and more than an hour another clock.
+    Less than half its length is the play between encoders, and more than an hour another clock. A gap that was
+    told already counts as there.
     """
-    if pts_us is None or expected_us is None:
+    if pts_us is None or timeline.clock_end_us is None:
         return 0
-    step_us = clock_step_us(pts_us, expected_us)
-    is_play = abs(step_us) < duration_us // 2
-    return 0 if is_play or abs(step_us) > _SAME_STREAM_S * MICROSECONDS else step_us
+    step_us = clock_step_us(pts_us, timeline.clock_end_us)
+    if abs(step_us) > _SAME_STREAM_S * MICROSECONDS:
+        return 0
+    if step_us <= -duration_us // 2:
+        return step_us
+    missing_us = step_us - (timeline.position_us - timeline.clock_position_us)
+    return missing_us if missing_us >= duration_us // 2 else 0
 
 
 def _by_clock(segments: tuple[Segment, ...], end_at: datetime) -> Alignment:
@@ -61,9 +67,10 @@ def _by_clock(segments: tuple[Segment, ...], end_at: datetime) -> Alignment:
     start = next((n for n, each in enumerate(segments) if _middle(each) > end_at), len(segments))
     fresh = segments[start:]
     if not fresh or fresh[0].wall_at is None:
-        return Alignment(fresh=fresh)
+        return Alignment(fresh=fresh, is_sure=True)
     missing_us = round((fresh[0].wall_at - end_at) / timedelta(microseconds=1))
-    return Alignment(fresh=fresh, missing_us=missing_us if missing_us > fresh[0].duration_us // 2 else 0)
+    is_missing = missing_us > fresh[0].duration_us // 2
+    return Alignment(fresh=fresh, missing_us=missing_us if is_missing else 0, is_sure=True)
 
 
 def _middle(segment: Segment) -> datetime:

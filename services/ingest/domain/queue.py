@@ -33,7 +33,11 @@ SETTLED: Final = frozenset({Progress.STORED, Progress.LOST})
 
 @dataclass(kw_only=True)
 class Slot:
-    """One listed segment until it is committed or lost; `is_seam` marks the first of another variant."""
+    """One listed segment until it is committed or lost; `is_seam` marks the first of another variant.
+
+    Where only the media's clock can tell how that one follows, it `is_unsure`, and `lost_before_us` of the same list
+    could not be had before it: media that is missing, or that we have from the former variant.
+    """
 
     epoch: int
     segment: Segment
@@ -42,6 +46,9 @@ class Slot:
     variant: str = ""
     starts_epoch: bool = False
     is_seam: bool = False
+    is_unsure: bool = False
+    lost_before_us: int = 0
+    lost_cause: LossCause = LossCause.WINDOW_OVERRUN
     wall_hint: datetime | None = None
     progress: Progress = Progress.WAITING
     cause: LossCause = LossCause.NOT_FOUND
@@ -104,4 +111,8 @@ def leading_losses(queue: deque[Item]) -> tuple[Item, ...]:
 
 def leading_settled(queue: deque[Item]) -> tuple[Item, ...]:
     """What another variant need not bring any more."""
-    return tuple(takewhile(lambda item: item.progress in SETTLED, queue))
+    return tuple(takewhile(_is_kept, queue))
+
+
+def _is_kept(item: Item) -> bool:
+    return item.progress in SETTLED and not (isinstance(item, Slot) and item.is_unsure)

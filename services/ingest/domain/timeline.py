@@ -27,7 +27,11 @@ class Break(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Timeline:
-    """State of the fold: media end so far, counts, the last known wall clock, and the clock expected next."""
+    """State of the fold: media end so far, counts, the last known wall clock, and the clock expected next.
+
+    `clock_end_us` is what the media's clock showed at `clock_position_us`, the end of the last segment that had one;
+    unlike the expectation it outlives gaps.
+    """
 
     position_us: int = 0
     segment_count: int = 0
@@ -36,6 +40,8 @@ class Timeline:
     wall_at: datetime | None = None
     wall_position_us: int = 0
     expected_pts_us: int | None = None
+    clock_end_us: int | None = None
+    clock_position_us: int = 0
 
     @property
     def wall_end_at(self) -> datetime | None:
@@ -54,6 +60,8 @@ class Timeline:
             "wall_at": self.wall_at.isoformat() if self.wall_at else None,
             "wall_position_us": self.wall_position_us,
             "expected_pts_us": self.expected_pts_us,
+            "clock_end_us": self.clock_end_us,
+            "clock_position_us": self.clock_position_us,
         }
 
     @classmethod
@@ -122,6 +130,7 @@ def place_segment(timeline: Timeline, *, segment: MeasuredSegment) -> tuple[Plac
         wall_at=segment.wall_at or timeline.wall_end_at,
         break_before=break_before,
     )
+    clock_end_us = None if segment.pts_us is None else (segment.pts_us + duration_us) % _PTS_WRAP_US
     following = replace(
         timeline,
         position_us=placed.end_us,
@@ -129,7 +138,9 @@ def place_segment(timeline: Timeline, *, segment: MeasuredSegment) -> tuple[Plac
         discontinuity_count=timeline.discontinuity_count + bool(placed.break_before),
         wall_at=placed.wall_at,
         wall_position_us=placed.start_us,
-        expected_pts_us=None if segment.pts_us is None else (segment.pts_us + duration_us) % _PTS_WRAP_US,
+        expected_pts_us=clock_end_us,
+        clock_end_us=clock_end_us,
+        clock_position_us=placed.end_us,
     )
     return placed, following
 

@@ -131,7 +131,7 @@ class PlaylistTracker:
         self._variant = self._cursor.variant
         self._has_others = False
         self._variant_asked_s = self._variant_rest_until_s = -NEVER
-        self._is_at_seam = self._is_between_variants = False
+        self._is_at_seam = self._is_seam_unsure = self._is_between_variants = False
         self._wishes: list[Action] = []
 
     @property
@@ -360,6 +360,7 @@ class PlaylistTracker:
         if self._phase is Phase.FINISHING and (playlist.truncated or not playlist.ended):
             self._phase = Phase.FOLLOWING
         self._is_at_seam, self._is_between_variants = True, False
+        self._is_seam_unsure = not aligned.is_sure
         return (*unwanted, *self._take(list(aligned.fresh), reload, starts_epoch=True, is_adopted=False))
 
     def _wait_for_variant(self, reload: _Reload) -> tuple[Action, ...]:
@@ -390,8 +391,7 @@ class PlaylistTracker:
                 missing_us -= item.estimated_us
                 self._queue.append(_lost_for_good(item))
         if missing_us > aligned.fresh[0].duration_us // 2:
-            last = self._queue[-1].to_sequence if self._queue else self._cursor.sequence
-            self._queue.append(self._hole_after(last, missing_us))
+            self._queue.append(self._hole_at_end(missing_us, cause=LossCause.WINDOW_OVERRUN))
         stored = (Progress.STORED, Progress.FETCHING)
         return tuple(
             SegmentUnwanted(epoch=item.epoch, sequence=item.from_sequence)
@@ -399,14 +399,24 @@ class PlaylistTracker:
             if item.progress in stored
         )
 
-    def _hole_after(self, last: int, missing_us: int) -> Hole:
+    def _hole_at_end(self, missing_us: int, *, cause: LossCause) -> Hole:
+        """After all that is queued."""
+        if not self._queue:
+            return self._hole_behind_cursor(missing_us, cause=cause)
+        last = self._queue[-1]
+        return self._hole_after(last.epoch, last.to_sequence, missing_us, cause=cause)
+
+    def _hole_behind_cursor(self, missing_us: int, *, cause: LossCause) -> Hole:
+        return self._hole_after(self._cursor.epoch, self._cursor.sequence, missing_us, cause=cause)
+
+    def _hole_after(self, epoch: int, sequence: int, missing_us: int, *, cause: LossCause) -> Hole:
         count = max(1, round(missing_us / self._target_us))
         return Hole(
-            epoch=self._epoch,
-            from_sequence=last + 1,
-            to_sequence=last + count,
+            epoch=epoch,
+            from_sequence=sequence + 1,
+            to_sequence=sequence + count,
             estimated_us=missing_us,
-            cause=LossCause.WINDOW_OVERRUN,
+            cause=cause,
         )
 
     # -- what a reload means ---------------------------------------------------------------------------
@@ -547,6 +557,7 @@ class PlaylistTracker:
             variant=self._variant,
             starts_epoch=starts_epoch or self._is_at_seam,
             is_seam=self._is_at_seam,
+            is_unsure=self._is_at_seam and self._is_seam_unsure,
             wall_hint=wall_hint,
         )
         self._is_at_seam = False
@@ -764,7 +775,11 @@ class PlaylistTracker:
     def _release(self) -> Iterator[Action]:
         while self._queue and self._queue[0].progress in SETTLED:
             head = self._queue[0]
-            if not isinstance(head, Slot) or head.progress is Progress.LOST:
+            if isinstance(head, Slot) and head.is_unsure and head.progress is Progress.LOST:
+                if len(self._queue) == 1 and self._phase is not Phase.FINISHING:
+                    return
+                yield from self._pass_loss_on(head)
+            elif not isinstance(head, Slot) or head.progress is Progress.LOST:
                 losses = leading_losses(self._queue)
                 self._drop_heads(len(losses))
                 yield self._lose(losses)
@@ -778,23 +793,45 @@ class PlaylistTracker:
                 yield from self._markers.due(commit.placed)
 
     def _seam_us(self, slot: Slot) -> int:
-        expected_us = self._cursor.timeline.expected_pts_us if slot.is_seam else None
-        return seam_us(slot.pts_us, expected_us=expected_us, duration_us=slot.segment.duration_us)
+        if not slot.is_seam:
+            return 0
+        if slot.pts_us is None or self._cursor.timeline.clock_end_us is None:
+            return slot.lost_before_us
+        return seam_us(slot.pts_us, timeline=self._cursor.timeline, duration_us=slot.segment.duration_us)
+
+    def _pass_loss_on(self, slot: Slot) -> Iterator[SegmentLost]:
+        """Whether what could not be had is missing shows when the next one is there, or never."""
+        lost_us = slot.lost_before_us + slot.estimated_us
+        following = self._move_seam(slot)
+        if following is None:
+            yield self._lose((self._hole_behind_cursor(lost_us, cause=slot.cause),))
+        else:
+            following.lost_before_us += lost_us
+            following.lost_cause = slot.cause
 
     def _pass_over(self, slot: Slot) -> SegmentUnwanted:
         """The other variant began with media that we have; its next segment is judged in turn."""
-        self._drop_heads(1)
-        following = next(iter(self._queue), None)
-        if isinstance(following, Slot):
-            following.is_seam = following.starts_epoch = True
-        else:
-            self._is_at_seam = following is None
+        self._move_seam(slot)
         return SegmentUnwanted(epoch=slot.epoch, sequence=slot.segment.sequence)
+
+    def _move_seam(self, slot: Slot) -> Slot | None:
+        """The segment behind is the seam now; a hole before it is as unsure as what was dropped."""
+        self._drop_heads(1)
+        lost_us, cause = 0, LossCause.WINDOW_OVERRUN
+        while self._queue and isinstance(self._queue[0], Hole):
+            lost_us, cause = lost_us + self._queue[0].estimated_us, self._queue[0].cause
+            self._drop_heads(1)
+        following = next(iter(self._queue), None)
+        if not isinstance(following, Slot):
+            self._is_at_seam = True
+            return None
+        following.is_seam = following.starts_epoch = True
+        following.is_unsure, following.lost_before_us, following.lost_cause = slot.is_unsure, lost_us, cause
+        return following
 
     def _close_seam(self, slot: Slot, missing_us: int) -> Iterator[SegmentLost]:
         if missing_us:
-            hole = self._hole_after(self._cursor.sequence, missing_us)
-            yield self._lose((replace(hole, epoch=self._cursor.epoch),))
+            yield self._lose((self._hole_behind_cursor(missing_us, cause=slot.lost_cause),))
 
     def _commit(self, slot: Slot) -> CommitSegment:
         segment = slot.segment
@@ -852,6 +889,7 @@ class PlaylistTracker:
             epoch=head.epoch,
             sequence=last.to_sequence,
             identity="",
+            date_time_end=_later(self._cursor.date_time_end, placed.duration_us),
             ads=_ads_after(self._cursor.ads, items, start_us=placed.start_us),
             endlist_sequence=self._endlist_sequence,
             timeline=timeline,
@@ -909,6 +947,10 @@ def _ads_after(ads: Ads, items: tuple[Item, ...], *, start_us: int) -> Ads:
             ads = ads.after_cues(item.segment.cues, start_us=start_us, duration_us=item.estimated_us)
         start_us += item.estimated_us
     return ads
+
+
+def _later(wall_at: datetime | None, span_us: int) -> datetime | None:
+    return wall_at and wall_at + timedelta(microseconds=span_us)
 
 
 def _unfetchable(segment: Segment) -> LossCause | None:

@@ -13,7 +13,7 @@ import pytest
 from shared.events import SegmentAnnotated, SegmentMissed, SegmentReady, SignalReceived
 from tests.fakes.ingest.http import Answer
 from tests.fakes.ingest.media import ts_segment
-from tests.fakes.ingest.stage import BASE, SEGMENT_US, URL, Stage
+from tests.fakes.ingest.stage import BASE, SEGMENT_US, URL, Stage, window
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
@@ -221,6 +221,7 @@ async def test_a_rendition_whose_list_is_gone_is_left(stage: Stage) -> None:
 
 
 async def test_what_no_rendition_has_is_a_gap_and_the_rest_is_had(stage: Stage) -> None:
+    stage.live = window(15, head_start_us=30_000_000, window=15)
     in_two_renditions(stage)
     for height in (720, 480):
         stage.http.pages[f"{BASE}/{height}/007.ts"] = 404
