@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from datetime import timedelta
 from functools import partial
 from time import monotonic
 
@@ -28,6 +29,7 @@ from gateway.adapters.profile_files import default_profile
 from gateway.adapters.projection_store import ProjectionStore, overdue_streams
 from gateway.adapters.reachability import HttpOrigins
 from gateway.adapters.replica import ReplicaReader
+from gateway.adapters.retries import RetryRows
 from gateway.adapters.streams import StreamRows
 from gateway.adapters.timeline_store import TimelineStore
 from gateway.adapters.transactions import opener, reader
@@ -59,6 +61,7 @@ from gateway.workflow.public_events import PublicEvents
 from gateway.workflow.rate_limits import Limiter, RateLimits, Standby
 from gateway.workflow.reachability import Survey
 from gateway.workflow.reads import Reader, ReplicaFirst
+from gateway.workflow.retries import Retries
 from gateway.workflow.streams import Streams
 from gateway.workflow.timeline import Timelines
 from gateway.workflow.uploads import Uploads, UploadSweep
@@ -162,13 +165,14 @@ def use_cases(
             open_streams=opener(StreamRows, database=database, outbox=outbox),
             intake=intake,
             survey=_survey(settings, http),
-            views=Views(
-                read=read,
-                links=base.store,
-                playback=playback_links(settings),
-                expires_s=settings.link_expires_s,
-            ),
+            views=_views(base, settings, read),
             clock=utc_now,
+        ),
+        retries=Retries(
+            open_retries=opener(RetryRows, database=database, outbox=outbox),
+            views=_views(base, settings, _view_reader(base, settings, None)),
+            clock=utc_now,
+            start_deadline=timedelta(seconds=settings.stream_start_deadline_s),
         ),
         timelines=Timelines(read=read),
         endpoints=Endpoints(
@@ -240,6 +244,15 @@ def upload_sweep(base: Foundation) -> UploadSweep:
         expired=expired.listed,
         forget=expired.forget,
         store=base.store,
+    )
+
+
+def _views(base: Foundation, settings: GatewaySettings, read: Reader[TimelineStore]) -> Views:
+    return Views(
+        read=read,
+        links=base.store,
+        playback=playback_links(settings),
+        expires_s=settings.link_expires_s,
     )
 
 

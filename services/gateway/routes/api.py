@@ -17,6 +17,7 @@ from gateway.routes import (
     objects,
     playback,
     problems,
+    retries,
     streams,
     timeline,
     uploads,
@@ -154,7 +155,7 @@ def _include_routers(app: FastAPI, *, prefix: str) -> None:
     versioned = APIRouter(responses=_PROBLEMS)
     versioned.include_router(accounts.registration)
     versioned.include_router(uploads.description)
-    for module in (accounts, streams, timeline, uploads, webhooks, hundredms):
+    for module in (accounts, streams, retries, timeline, uploads, webhooks, hundredms):
         versioned.include_router(module.router)
     app.include_router(health.router)
     app.include_router(docs.router)

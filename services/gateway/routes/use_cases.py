@@ -18,6 +18,7 @@ from gateway.workflow.hundredms_reception import Reception
 from gateway.workflow.objects import SignedObjects
 from gateway.workflow.playback import Playback
 from gateway.workflow.rate_limits import RateLimits
+from gateway.workflow.retries import Retries
 from gateway.workflow.streams import Streams
 from gateway.workflow.timeline import Timelines
 from gateway.workflow.uploads import Uploads
@@ -30,6 +31,7 @@ class UseCases:
     rate_limits: RateLimits
     accounts: Accounts
     streams: Streams
+    retries: Retries
     timelines: Timelines
     endpoints: Endpoints
     hundredms: Reception

@@ -38,8 +38,10 @@ class Intake:
         self._wake.soon()
 
     async def on_stream_closed(self, event: StreamClosed, unit: UnitOfWork) -> None:
+        """A stream that completed has ended here already; what is followed of it is a later run."""
         await self._closures.record(unit.session, event)
-        await self._register.close(unit.session, event.stream_id)
+        if event.cause != "completed":
+            await self._register.close(unit.session, event.stream_id)
         self._wake.soon()
 
     async def on_segment_analyzed(self, event: SegmentAnalyzed, unit: UnitOfWork) -> None:

@@ -397,6 +397,17 @@ async def test_a_new_run_begins_anew(installation: Installation, film: Path) -> 
         )
 
 
+async def test_that_a_former_run_completed_does_not_end_the_one_that_follows(
+    installation: Installation,
+) -> None:
+    async with bench_for(installation) as bench:
+        await bench.handle(bench.intake.on_stream_online, online("https://example.com/live.m3u8", run=1))
+        await bench.handle(bench.intake.on_stream_closed, about(StreamClosed, cause="completed"))
+        assert [(1,)] == await bench.rows("SELECT run FROM ingest.leases")
+        await bench.handle(bench.intake.on_stream_closed, about(StreamClosed, cause="watchdog"))
+        assert [] == await bench.rows("SELECT run FROM ingest.leases")
+
+
 async def test_tenants_see_only_their_own_streams(installation: Installation, film: Path) -> None:
     async with bench_for(installation) as bench:
         await bench.handle(bench.intake.on_stream_online, online("https://example.com/live.m3u8"))
