@@ -44,8 +44,8 @@ class Cast:
     """One segment as the source sends it.
 
     `number` counts all segments, `sequence` is its media sequence number when it appears. `pts_shift` is in ticks
-    of 90 kHz. It is listed from `complete_s` to `left_s` and can be had until `gone_s` (wall seconds since going
-    live).
+    of 90 kHz. `captured_s` is its date, on the clock of the media. It is listed from `complete_s` to `left_s` and can
+    be had until `gone_s` (wall seconds since going live).
     """
 
     ordinal: int
@@ -166,7 +166,7 @@ def plan(segments: Sequence[LiveSegment], *, script: Script) -> Timeline:
     last = min(
         (n for n, faults in begins.items() if any(isinstance(f, End) for f in faults)), default=len(segments)
     )
-    source = _Source(script, begins)
+    source = _Source(script, begins, _head_us(segments, script))
     source.shift_for_wrap(segments, complete_s)
     casts = tuple(source.cast(n, segments[n], complete_s[n]) for n in range(last))
     size = max(script.stream.window, ceil(script.stream.window * script.stream.speed))
@@ -174,7 +174,7 @@ def plan(segments: Sequence[LiveSegment], *, script: Script) -> Timeline:
         s for fault in script.faults if isinstance(fault, TokenExpiry) for s in _at(fault, complete_s)
     )
     bare = Timeline(casts=casts, epochs=tuple(source.epochs), size=size, expiries_s=tuple(expiries))
-    return replace(bare, casts=_with_ends(bare))
+    return replace(bare, casts=_with_ends(bare, speed=script.stream.speed))
 
 
 def _at(fault: SourceFault, complete_s: Sequence[float]) -> Iterable[float]:
@@ -184,10 +184,15 @@ def _at(fault: SourceFault, complete_s: Sequence[float]) -> Iterable[float]:
         yield complete_s[fault.from_segment]
 
 
+def _head_us(segments: Sequence[LiveSegment], script: Script) -> int:
+    """Media that is there at the moment of going live."""
+    head = segments[: script.stream.initial_segments]
+    return head[-1].end_us if head else 0
+
+
 def _clock(segments: Sequence[LiveSegment], script: Script) -> list[float]:
     """When each segment is complete: at the pace of the stream, later by each pause of the encoder."""
-    head = segments[: script.stream.initial_segments]
-    head_us = head[-1].end_us if head else 0
+    head_us = _head_us(segments, script)
     pauses = [fault for fault in script.faults if isinstance(fault, Stall | LateStart)]
     done: set[int] = set()
     delay_s, complete_s = 0.0, []
@@ -228,6 +233,7 @@ class _Source:
 
     script: Script
     begins: Mapping[int, Sequence[SourceFault]]
+    head_us: int
     epochs: list[Epoch] = field(
         default_factory=lambda: [Epoch(index=0, from_s=0.0, first_number=0, shift=0, clears=True)]
     )
@@ -264,7 +270,7 @@ class _Source:
             start_us=segment.start_us,
             duration_us=segment.duration_us,
             complete_s=complete_s,
-            captured_s=complete_s - segment.duration_us / US_PER_S / self.script.stream.speed,
+            captured_s=self._captured_s(segment, complete_s),
             discontinuity=is_cut,
             discontinuities=self._discontinuities,
             pts_shift=self._pts_shift,
@@ -272,6 +278,12 @@ class _Source:
             cue=cue,
             date_ranges=tuple(fault for fault in faults if isinstance(fault, TimedMetadata)),
         )
+
+    def _captured_s(self, segment: LiveSegment, complete_s: float) -> float:
+        """Dates run as the media does, whatever the speed of the stream, and jump with each pause."""
+        ahead_us = segment.end_us - self.head_us
+        paused_s = complete_s - max(0, ahead_us) / US_PER_S / self.script.stream.speed
+        return (segment.start_us - self.head_us) / US_PER_S + paused_s
 
     def _uri(self, ordinal: int) -> str:
         if self.script.stream.byte_ranges:
@@ -329,7 +341,7 @@ def _ticks(time_us: int) -> int:
     return time_us * CLOCK_HZ // US_PER_S
 
 
-def _with_ends(timeline: Timeline) -> tuple[Cast, ...]:
+def _with_ends(timeline: Timeline, *, speed: float) -> tuple[Cast, ...]:
     """When each segment leaves the playlist, and, one window later, the server (RFC 8216, 6.2.2)."""
     left_s: dict[int, float] = {}
     before: set[int] = set()
@@ -337,8 +349,9 @@ def _with_ends(timeline: Timeline) -> tuple[Cast, ...]:
         listed = {each.ordinal for each in timeline.listed(cast.complete_s)}
         left_s |= dict.fromkeys(before - listed, cast.complete_s)
         before = listed
-    speed_us = [cast.complete_s - cast.captured_s for cast in timeline.casts]
-    window_s = timeline.size * max(speed_us, default=0.0)
+    window_s = (
+        timeline.size * max((cast.duration_us for cast in timeline.casts), default=0) / US_PER_S / speed
+    )
     return tuple(
         replace(cast, left_s=left_s.get(cast.ordinal, inf), gone_s=left_s.get(cast.ordinal, inf) + window_s)
         for cast in timeline.casts

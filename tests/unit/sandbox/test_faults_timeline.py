@@ -60,6 +60,12 @@ def test_a_stall_moves_all_that_comes_later_and_loses_nothing() -> None:
     assert 38.0 == stalled.casts[4].captured_s
 
 
+def test_dates_run_as_the_media_does_at_any_speed_and_jump_with_a_pause() -> None:
+    fast = timeline("{from_segment: 4, fault: stall, for_s: 5}", "{speed: 2, initial_segments: 2}")
+    assert [-4.0, -2.0, 0.0, 2.0, 9.0, 11.0] == [cast.captured_s for cast in fast.casts[:6]]
+    assert [0.0, 0.0, 1.0, 2.0, 8.0, 9.0] == [cast.complete_s for cast in fast.casts[:6]]
+
+
 def test_after_a_restart_only_what_is_new_is_listed_under_new_numbers() -> None:
     restarted = timeline("{from_segment: 7, fault: sequence_reset}")
     assert [2, 3, 4, 5, 6] == numbers(restarted, 15.9)
