@@ -6,12 +6,12 @@ What is stored is the business of the services; the tables that all of them have
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qsl, urlencode
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import event, text
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker, create_async_engine
 from sqlmodel.ext.asyncio.session import AsyncSession
@@ -68,6 +68,16 @@ def _connecting() -> Iterator[None]:
         raise DatabaseUnavailable(f"PostgreSQL: {type(error).__name__}: {error}") from error
 
 
+def _require_open(connection: Any, _record: object, _proxy: object) -> None:
+    """Let the pool replace a connection that the server has closed, as it does when it stops.
+
+    asyncpg knows that by itself. The pool's own ping would ask the server in three round trips for each transaction,
+    and see no more than that: a server that vanished without a word is found out by the first statement either way.
+    """
+    if connection.driver_connection.is_closed():
+        raise DisconnectionError
+
+
 def asyncpg_url(url: str) -> str:
     """The address as SQLAlchemy's asyncpg dialect wants it; `sslmode`, as libpq calls it, is `ssl` there."""
     scheme, rest = url.split("://", 1)
@@ -98,7 +108,6 @@ class Database:
             pool_size=pool_size,
             max_overflow=max_overflow,
             pool_timeout=10,
-            pool_pre_ping=True,
             hide_parameters=True,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_S,
@@ -113,6 +122,7 @@ class Database:
                 },
             },
         )
+        event.listen(self.engine.sync_engine, "checkout", _require_open)
         self._autocommit = self.engine.execution_options(isolation_level="AUTOCOMMIT")
         self._sessions = async_sessionmaker(self.engine, class_=AsyncSession, expire_on_commit=False)
 

@@ -35,6 +35,7 @@ _GZIP_ENCODINGS = frozenset({"gzip", "x-gzip"})
 _ANY_WBITS = 47  # zlib: gzip or zlib header, told apart by itself
 _ERROR_BODY_MAX_BYTES = 64 * 1024
 _RATE_GRACE_S = 2.0
+_READ_BYTES = 1 << 18  # what may wait unread of an answer; less makes a segment's reader stop and go
 _WRITE_BYTES = 1 << 20
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]{0,8192}")
@@ -223,6 +224,7 @@ class SafeHttpClient:
         self._session = aiohttp.ClientSession(
             connector=connector,
             trust_env=False,
+            read_bufsize=_READ_BYTES,
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             max_line_size=_HEADER_LINE_MAX_BYTES,

@@ -4,7 +4,10 @@ This is the one owner of quick retries for object storage; adapters below it try
 few seconds is raised, and becomes a due row in the inbox.
 """
 
+import asyncio
+import random
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt, wait_random_exponential
@@ -26,10 +29,10 @@ class PatientObjectStore:
         self._store = store
         self._first_wait_s = first_wait_s
 
-    def _attempts(self) -> AsyncRetrying:
+    def _attempts(self, count: int = ATTEMPTS) -> AsyncRetrying:
         return AsyncRetrying(
             retry=retry_if_exception(_may_pass),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(count),
             wait=wait_random_exponential(multiplier=self._first_wait_s, max=LONGEST_WAIT_S),
             reraise=True,
         )
@@ -40,8 +43,14 @@ class PatientObjectStore:
     async def put_once(
         self, key: str, body: bytes, *, content_type: str | None = None, sha256: str | None = None
     ) -> Stored:
-        put_once = self._store.put_once
-        return await self._attempts()(put_once, key, body, content_type=content_type, sha256=sha256)
+        put_once = partial(self._store.put_once, key, body, content_type=content_type, sha256=sha256)
+        try:
+            return await put_once()  # hundreds a second go this way, nearly all of them at once
+        except StoreUnavailable as error:
+            if not _may_pass(error):
+                raise
+        await asyncio.sleep(random.uniform(0, self._first_wait_s))  # noqa: S311
+        return await self._attempts(ATTEMPTS - 1)(put_once)
 
     async def put_file(self, key: str, path: Path, *, content_type: str | None = None) -> Stored:
         return await self._attempts()(self._store.put_file, key, path, content_type=content_type)
