@@ -486,6 +486,9 @@ def _cursor(progress: Progress) -> Cursor | None:
 
 
 async def _wait(event: asyncio.Event, timeout_s: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(timeout_s):
-            await event.wait()
+    """Until the event is set, by a timer at the latest: a follower waits some times for each segment."""
+    timer = asyncio.get_running_loop().call_later(timeout_s, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
