@@ -4,7 +4,9 @@ import asyncio
 import base64
 import hashlib
 import json
+import os
 import random
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from gateway.workflow.uploads import LEAST_TAIL_BYTES
 from shared import keys
 from shared.database import Database
 from shared.ids import OrganizationId
+from tests.conftest import REPOSITORY
 from tests.integration.gateway.api_client import Customer, GatewayApp
 from tests.integration.gateway.upload_server import served_api
 
@@ -143,6 +146,33 @@ async def test_a_file_in_chunks_becomes_the_source_of_a_stream(site: Site) -> No
     [event] = await site.app.emitted("stream.online")
     assert ("upload", finished["source_url"]) == (stream["source_kind"], stream["source_url"])
     assert ("upload", "vod") == (event["source"]["kind"], event["lane"])
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+async def test_the_documented_commands_upload_a_file_and_start_a_stream(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "match.mp4").write_bytes(CONTENT)
+    document = (REPOSITORY / "docs" / "sources.md").read_text(encoding="utf-8")
+    commands = document.partition("```sh\n")[2].partition("```")[0]
+    shell = await asyncio.create_subprocess_exec(
+        *("bash", "-euo", "pipefail", "-c", commands),
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "API": f"http://127.0.0.1:{site.port}",
+            "KEY": site.customer.api_key,
+        },
+        stdout=asyncio.subprocess.PIPE,
+    )
+    async with asyncio.timeout(30):
+        output, _ = await shell.communicate()
+
+    stream = json.loads(output)
+    upload_id = stream["source_url"].removeprefix("upload:")
+    assert (0, "pending", CONTENT) == (
+        shell.returncode,
+        stream["status"],
+        await site.stored(f"/v1/uploads/{upload_id}"),
+    )
 
 
 async def test_the_whole_file_may_come_in_one_request_of_any_length(site: Site) -> None:
