@@ -125,7 +125,9 @@ def _request_key(key: str | None, body: StreamCreateRequest) -> RequestKey | Non
     if key is None:
         return None
     headers = sorted(body.options.headers().items())
-    return RequestKey(key, sha256(f"{body.model_dump_json()}{headers}".encode()).hexdigest())
+    # Without the fields that came later: a key from before an update still knows its request.
+    later = {"external_id"} if body.external_id is None else None
+    return RequestKey(key, sha256(f"{body.model_dump_json(exclude=later)}{headers}".encode()).hexdigest())
 
 
 @router.get("/streams")
