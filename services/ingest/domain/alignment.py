@@ -46,20 +46,18 @@ def align(playlist: MediaPlaylist, *, place: Place) -> Alignment:
 
 
 def seam_us(pts_us: int | None, *, timeline: Timeline, duration_us: int) -> int:
-    """How much is missing before the first segment of another variant (0: it follows; negative: we have it).
+    """How much is missing before the first segment of another variant (0: it follows).
 
-    Less than half its length is the play between encoders, and more than an hour another clock. A gap that was
-    told already counts as there.
+    Negative: its place is taken, by media or by a gap that was told. Less than half its length is the play between
+    encoders, and more than an hour another clock.
     """
     if pts_us is None or timeline.clock_end_us is None:
         return 0
     step_us = clock_step_us(pts_us, timeline.clock_end_us)
     if abs(step_us) > _SAME_STREAM_S * MICROSECONDS:
         return 0
-    if step_us <= -duration_us // 2:
-        return step_us
     missing_us = step_us - (timeline.position_us - timeline.clock_position_us)
-    return missing_us if missing_us >= duration_us // 2 else 0
+    return missing_us if abs(missing_us) >= duration_us // 2 else 0
 
 
 def _by_clock(segments: tuple[Segment, ...], end_at: datetime) -> Alignment:

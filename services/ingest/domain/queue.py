@@ -36,7 +36,8 @@ class Slot:
     """One listed segment until it is committed or lost; `is_seam` marks the first of another variant.
 
     Where only the media's clock can tell how that one follows, it `is_unsure`, and `lost_before_us` of the same list
-    could not be had before it: media that is missing, or that we have from the former variant.
+    could not be had before it: media that is missing, or that we have from the former variant. `pts_hint_us` is where
+    its clock should begin, by the one before.
     """
 
     epoch: int
@@ -60,6 +61,7 @@ class Slot:
     asked_variant: bool = False
     probed_us: int | None = None
     pts_us: int | None = None
+    pts_hint_us: int | None = None
 
     @property
     def from_sequence(self) -> int:
@@ -80,9 +82,10 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Hole:
-    """Sequences that were never seen."""
+    """Sequences that were never seen; numbered as in `variant`."""
 
     epoch: int
+    variant: str = ""
     from_sequence: int
     to_sequence: int
     estimated_us: int

@@ -401,20 +401,26 @@ class PlaylistTracker:
 
     def _hole_at_end(self, missing_us: int, *, cause: LossCause) -> Hole:
         """After all that is queued."""
+        hole = self._hole_behind_cursor(missing_us, cause=cause)
         if not self._queue:
-            return self._hole_behind_cursor(missing_us, cause=cause)
-        last = self._queue[-1]
-        return self._hole_after(last.epoch, last.to_sequence, missing_us, cause=cause)
+            return hole
+        last, count = self._queue[-1], hole.to_sequence - hole.from_sequence
+        first = last.to_sequence + 1
+        return replace(
+            hole,
+            epoch=last.epoch,
+            variant=last.variant,
+            from_sequence=first,
+            to_sequence=first + count,
+        )
 
     def _hole_behind_cursor(self, missing_us: int, *, cause: LossCause) -> Hole:
-        return self._hole_after(self._cursor.epoch, self._cursor.sequence, missing_us, cause=cause)
-
-    def _hole_after(self, epoch: int, sequence: int, missing_us: int, *, cause: LossCause) -> Hole:
-        count = max(1, round(missing_us / self._target_us))
+        first = self._cursor.sequence + 1
         return Hole(
-            epoch=epoch,
-            from_sequence=sequence + 1,
-            to_sequence=sequence + count,
+            epoch=self._cursor.epoch,
+            variant=self._cursor.variant,
+            from_sequence=first,
+            to_sequence=first + max(1, round(missing_us / self._target_us)) - 1,
             estimated_us=missing_us,
             cause=cause,
         )
@@ -518,6 +524,7 @@ class PlaylistTracker:
             return
         hole = Hole(
             epoch=self._epoch,
+            variant=self._variant,
             from_sequence=first,
             to_sequence=last,
             estimated_us=_estimate_us(playlist, known=self._known, missing=last - first + 1),
@@ -720,6 +727,7 @@ class PlaylistTracker:
         if missing > 0:
             hole = Hole(
                 epoch=self._epoch,
+                variant=self._variant,
                 from_sequence=self._known.newest + 1,
                 to_sequence=self._endlist_sequence,
                 estimated_us=missing * self._target_us,
@@ -783,7 +791,7 @@ class PlaylistTracker:
                 losses = leading_losses(self._queue)
                 self._drop_heads(len(losses))
                 yield self._lose(losses)
-            elif (step_us := self._seam_us(head)) < 0:
+            elif (step_us := self._seam_us(head, head.pts_us)) < 0:
                 yield self._pass_over(head)
             else:
                 yield from self._close_seam(head, step_us)
@@ -792,15 +800,18 @@ class PlaylistTracker:
                 yield commit
                 yield from self._markers.due(commit.placed)
 
-    def _seam_us(self, slot: Slot) -> int:
+    def _seam_us(self, slot: Slot, pts_us: int | None) -> int:
         if not slot.is_seam:
             return 0
-        if slot.pts_us is None or self._cursor.timeline.clock_end_us is None:
+        if pts_us is None or self._cursor.timeline.clock_end_us is None:
             return slot.lost_before_us
-        return seam_us(slot.pts_us, timeline=self._cursor.timeline, duration_us=slot.segment.duration_us)
+        return seam_us(pts_us, timeline=self._cursor.timeline, duration_us=slot.segment.duration_us)
 
     def _pass_loss_on(self, slot: Slot) -> Iterator[SegmentLost]:
         """Whether what could not be had is missing shows when the next one is there, or never."""
+        if self._seam_us(slot, slot.pts_hint_us) < 0:
+            self._move_seam(slot)
+            return
         lost_us = slot.lost_before_us + slot.estimated_us
         following = self._move_seam(slot)
         if following is None:
@@ -826,6 +837,9 @@ class PlaylistTracker:
             self._is_at_seam = True
             return None
         following.is_seam = following.starts_epoch = True
+        begin_us = slot.pts_us if slot.pts_us is not None else slot.pts_hint_us
+        if begin_us is not None and not lost_us:
+            following.pts_hint_us = begin_us + slot.estimated_us
         following.is_unsure, following.lost_before_us, following.lost_cause = slot.is_unsure, lost_us, cause
         return following
 
@@ -887,6 +901,7 @@ class PlaylistTracker:
         self._cursor = replace(
             self._cursor,
             epoch=head.epoch,
+            variant=head.variant,
             sequence=last.to_sequence,
             identity="",
             date_time_end=_later(self._cursor.date_time_end, placed.duration_us),
