@@ -15,7 +15,6 @@ from ingest.domain.playlist import MICROSECONDS, parse_attributes, parse_date_ti
 
 LONGEST_LINE: Final = 16 * 1024
 _KEPT_ATTRIBUTES: Final = 32
-_LONGEST_VALUE: Final = 4096
 _LONGEST_ID: Final = 200
 _LONGEST_TEXT: Final = 2000
 _LONGEST_RANGE_S: Final = 86_400.0
@@ -104,7 +103,7 @@ def client_text(found: DateRange) -> str:
 
 
 def _client_attributes(attributes: dict[str, str]) -> tuple[tuple[str, str], ...]:
-    own = [(name, value[:_LONGEST_VALUE]) for name, value in attributes.items() if name.startswith("X-")]
+    own = [(name, value) for name, value in attributes.items() if name.startswith("X-")]
     return tuple(own[:_KEPT_ATTRIBUTES])
 
 
