@@ -164,12 +164,9 @@ class HundredmsRows(StreamRows):
     async def note_check(self, due: DueConnection, checked: Checked, *, at: datetime) -> None:
         values: dict[str, Any] = {"api_checked_at": at, "api_failures": 0, "api_error": None}
         if checked.error is not None:
-            wait = func.make_interval(0, 0, 0, 0, 0, 0, checked.due_in_s or 0)
-            values = {
-                "api_failures": due.api_failures + 1,
-                "api_error": checked.error,
-                "api_due_at": func.now() + wait,
-            }
+            values = {"api_failures": due.api_failures + 1, "api_error": checked.error}
+        if checked.due_in_s is not None:
+            values["api_due_at"] = func.now() + func.make_interval(0, 0, 0, 0, 0, 0, checked.due_in_s)
         statement = update(t.hundredms_connections).where(
             _CONNECTION.connection_id == due.connection_id,
             _CONNECTION.sealed_api_credentials == due.sealed_api_credentials,

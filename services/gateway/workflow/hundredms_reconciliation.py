@@ -44,6 +44,7 @@ WITHIN_S = 15.0  # for one connection
 MAX_PAGES = 20
 MAX_QUESTIONS = 20  # about single sessions, for one connection and turn
 MAX_PAUSE_S = 300.0
+SECOND_LOOK_S = 5.0  # after a first absence
 MAX_ERROR = 300
 
 
@@ -146,8 +147,8 @@ class Reconciler:
     async def _check(self, due: DueConnection) -> None:
         try:
             async with asyncio.timeout(WITHIN_S):
-                await self._reconcile(due)
-            checked = Checked()
+                plan = await self._reconcile(due)
+            checked = Checked(due_in_s=self._second_look_s(plan))
         except TimeoutError:
             checked = self._failed(due, ApiSlow(f"100ms did not answer everything within {WITHIN_S:g} s"))
         except DatabaseUnavailable:
@@ -170,7 +171,12 @@ class Reconciler:
             wait_s = max(wait_s, error.retry_after_s)
         return Checked(error=str(error)[:MAX_ERROR], due_in_s=wait_s)
 
-    async def _reconcile(self, due: DueConnection) -> None:
+    def _second_look_s(self, plan: Plan) -> float | None:
+        """What is missing for the first time is looked for again at once; what stays missing is not."""
+        is_first = len(plan.absent) > len(plan.suspects)
+        return min(SECOND_LOOK_S, self._pause_s) if is_first else None
+
+    async def _reconcile(self, due: DueConnection) -> Plan:
         credentials = read_credentials(due.connection_id, due.sealed_api_credentials, self._keyring)
         asked_at = self._clock()
         running, is_complete = await self._running(credentials)
@@ -187,6 +193,7 @@ class Reconciler:
         )
         for room_id in _rooms(plan, known):
             await self._settle_room(due, room_id, told)
+        return plan
 
     async def _running(self, credentials: ApiCredentials) -> tuple[tuple[LiveStream, ...], bool]:
         """All pages, and whether the last one was reached."""
