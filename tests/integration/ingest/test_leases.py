@@ -13,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ingest.adapters.journal import PostgresJournal
 from ingest.adapters.leases import PostgresLeases
 from ingest.domain.recorder import Entry, Progress
+from ingest.domain.sharing import Census
+from ingest.loops import ClaimPolicy, Followers
+from ingest.workflow.intake import Wake
 from ingest.workflow.ports import Claimed, Lease, LeaseLost, Replica, Rest
 from shared.database import Database, DatabaseUnavailable
 from shared.events import Lane
@@ -246,3 +249,114 @@ async def test_a_replica_that_freezes_in_mid_commit_loses_its_stream_and_writes_
     assert None is await table.admin.fetchval("SELECT progress FROM ingest.followed")
     await PostgresJournal(database, Outbox("ingest")).commit(taken[0].lease, [Entry(progress=Progress())])
     await database.close()
+
+
+class Idle:
+    """Follows nothing, until it is stopped."""
+
+    pending_count = 0
+    awaited_windows = 0
+
+    def __init__(self) -> None:
+        self._is_stopped = asyncio.Event()
+
+    async def run(self) -> None:
+        await self._is_stopped.wait()
+
+    def learn(self, lease: Lease) -> None: ...
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+
+
+class CountedLeases(PostgresLeases):
+    """Knows how often somebody looked at how the streams are shared."""
+
+    censuses = 0
+
+    async def census(self) -> Census:
+        self.censuses += 1
+        return await super().census()
+
+
+class Members:
+    """Replicas whose loops run; `opened` counts how often a stream came into anybody's hands."""
+
+    def __init__(self, database: Database) -> None:
+        self.opened = 0
+        self._leases = CountedLeases(database)
+        self._running: dict[str, tuple[Followers, asyncio.Task[None]]] = {}
+
+    def join(self, owner: str) -> None:
+        followers = Followers(
+            owner=owner, leases=self._leases, open_follower=self._open, wake=Wake(), policy=QUICK
+        )
+        self._running[owner] = followers, asyncio.create_task(self._run(followers))
+
+    async def leave(self, owner: str) -> None:
+        followers, task = self._running.pop(owner)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await followers.stop()
+
+    @property
+    def counts(self) -> list[int]:
+        return sorted(len(followers.stream_ids) for followers, _ in self._running.values())
+
+    async def until(self, expected: list[int]) -> None:
+        async with asyncio.timeout(20):
+            while self.counts != expected:
+                await asyncio.sleep(0.02)
+
+    async def until_counted(self, more: int) -> None:
+        seen = self._leases.censuses
+        async with asyncio.timeout(20):
+            while self._leases.censuses < seen + more:
+                await asyncio.sleep(0.02)
+
+    async def end(self) -> None:
+        tasks = [task for _, task in self._running.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _open(self, lease: Lease) -> Any:
+        self.opened += 1
+        return Idle()
+
+    async def _run(self, followers: Followers) -> None:
+        while True:
+            if not await followers.turn():
+                await asyncio.sleep(0.02)
+
+
+QUICK = ClaimPolicy(capacities=CAPACITIES, lease_s=5, renew_s=0.1, census_s=0.1)
+
+
+@pytest.fixture
+async def members(installation: Installation) -> AsyncIterator[Members]:
+    database = Database(installation.database_url("ingest"), schema="ingest")
+    made = Members(database)
+    yield made
+    await made.end()
+    await database.close()
+
+
+async def test_streams_stay_evenly_shared_as_replicas_come_and_go_and_move_no_more_than_that_takes(
+    table: Table, members: Members
+) -> None:
+    await table.offer(*(f"s{n}" for n in range(24)))
+    members.join("r1")
+    await members.until([24])
+    members.join("r2")
+    await members.until([12, 12])
+    members.join("r3")
+    await members.until([8, 8, 8])
+    assert 24 + 12 + 8 == members.opened
+    await members.until_counted(30)
+    assert (44, [8, 8, 8]) == (members.opened, members.counts)
+    await members.leave("r1")
+    await members.until([12, 12])
+    await members.leave("r2")
+    await members.leave("r3")
+    assert [] == await table.admin.fetch("SELECT 1 FROM ingest.leases WHERE owner IS NOT NULL")
