@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from time import monotonic
@@ -50,10 +51,13 @@ log = structlog.get_logger()
 
 MICROSECONDS = 1_000_000
 MEMORY_EVERY_S = 15.0
+THREADS = 32
 
 
 @asynccontextmanager
 async def build(settings: IngestSettings) -> AsyncIterator[Application]:
+    # Most of them wait for the disk; too few, and a body waits for a thread until it passes for a silent store.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, thread_name_prefix="ingest"))
     user_agent = f"tldr-highlight-api/{settings.version}"
     client = SafeHttpClient(allowed=settings.allowed_addresses, user_agent=user_agent)
     async with foundation("ingest", settings) as base, client as http:
