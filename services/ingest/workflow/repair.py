@@ -20,7 +20,7 @@ from ingest.domain.recorder import Followed
 from ingest.domain.repair import CutPiece, CutPlan, Filled, GapGroup, Refusal
 from ingest.domain.ts import read_clock
 from ingest.domain.windows import WindowPlan
-from ingest.workflow.archive import Archive
+from ingest.workflow.archive import Archive, Kept
 from ingest.workflow.ports import FetchedSegment, LeaseLost
 from ingest.workflow.repair_ports import (
     GapOutcome,
@@ -244,7 +244,7 @@ class Repairs:
             digest = hashlib.sha256(body).hexdigest()
             fetched = FetchedSegment(body=body, sha256=digest, media=media)
             kept = await self._archive.keep(stream, epoch=epoch, sequence=number, fetched=fetched)
-            await self._archive.deliver(kept.waiting)
+            await self._deliver(kept)
             number += 1
             yield CutPiece(
                 key=kept.segment.key,
@@ -253,6 +253,13 @@ class Repairs:
                 start_us=clock.pts_us + plan.shift_us,
                 duration_us=clock.duration_us,
             )
+
+    async def _deliver(self, kept: Kept) -> None:
+        """A recording can be cut again, so nothing of it waits in the spool for long."""
+        try:
+            await self._archive.deliver(kept.waiting)
+        finally:
+            await self._archive.discard(kept.waiting)
 
     def _filled(
         self, stream: Followed, group: GapGroup, plan: CutPlan, segments: tuple[SegmentRef, ...]
