@@ -74,9 +74,9 @@ def encrypt(body: bytes, *, key: bytes, iv: bytes) -> bytes:
 def corrupted(body: bytes, *, flips: int, draw: random.Random) -> bytes:
     """Some bytes inverted, the first always: no body stays what it was."""
     damaged = bytearray(body)
-    for at in (0, *(draw.randrange(len(damaged)) for _ in range(flips - 1) if damaged)):
-        if damaged:
-            damaged[at] ^= 0xFF
+    places = {0, *(draw.randrange(len(damaged)) for _ in range(flips - 1))} if damaged else set()
+    for at in places:
+        damaged[at] ^= 0xFF
     return bytes(damaged)
 
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, Literal
 
 from ingest.domain.fmp4 import BoxesMalformed, FragmentClock, read_fragment_clock
-from ingest.domain.ts import PACKET_BYTES, Clock, is_transport_stream, read_clock
+from ingest.domain.ts import Clock, is_transport_stream, is_whole_transport_stream, read_clock
 from shared.errors import RetryableError
 
 Container = Literal["mpegts", "fmp4"]
@@ -25,14 +25,14 @@ class NotMedia(RetryableError):
 class MediaBody:
     """Container of a segment, and what its own clock says; None where it says nothing.
 
-    `looks_cut_off`: it ends within a packet, or much earlier than it is listed, as after a broken transfer whose
-    length nobody told.
+    `looks_broken`: it ends within a packet, or much earlier than it is listed, or loses its step in between, as
+    after a broken transfer whose length nobody told.
     """
 
     container: Container
     pts_us: int | None = None
     duration_us: int | None = None
-    looks_cut_off: bool = False
+    looks_broken: bool = False
 
 
 def container_of(body: bytes) -> Container:
@@ -50,16 +50,16 @@ def examine(body: bytes, *, listed_us: int, init: bytes | None = None) -> MediaB
     A length that is absurd against the listed one is left out. Raises NotMedia.
     """
     container = container_of(body)
-    is_partial = container == "mpegts" and len(body) % PACKET_BYTES > 0
+    is_partial = container == "mpegts" and not is_whole_transport_stream(body)
     clock = _clock(body, container, init=init)
     if clock is None:
-        return MediaBody(container=container, looks_cut_off=is_partial)
+        return MediaBody(container=container, looks_broken=is_partial)
     is_plausible = 0 < clock.duration_us <= _LONGEST_FACTOR * listed_us + 1_000_000
     return MediaBody(
         container=container,
         pts_us=clock.pts_us,
         duration_us=clock.duration_us if is_plausible else None,
-        looks_cut_off=is_partial or _is_short(clock.duration_us, listed_us=listed_us),
+        looks_broken=is_partial or _is_short(clock.duration_us, listed_us=listed_us),
     )
 
 

@@ -50,6 +50,12 @@ def is_transport_stream(body: bytes) -> bool:
     return packets > 0 and all(body[n * PACKET_BYTES] == _SYNC for n in range(packets))
 
 
+def is_whole_transport_stream(body: bytes) -> bool:
+    """Nothing but packets, each of which begins with the sync byte."""
+    packets, rest = divmod(len(body), PACKET_BYTES)
+    return rest == 0 and body[::PACKET_BYTES].count(_SYNC) == packets
+
+
 def read_clock(body: bytes) -> Clock | None:
     """The clock of the first video and the first audio track; None when there is no time stamp at all."""
     stamps = tuple(_stamps(body))

@@ -316,12 +316,12 @@ class HlsSource:
         except NotMedia as error:
             self._forget(segment.key.location.url if segment.key else "", init_name)
             raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
-        if media.looks_cut_off and not self._is_all_there_is(f"{epoch} {segment.sequence}", digest):
-            raise FetchFailed(_failure(FailureKind.CORRUPT, f"a body of {len(body)} bytes looks cut off"))
+        if media.looks_broken and not self._is_all_there_is(f"{epoch} {segment.sequence}", digest):
+            raise FetchFailed(_failure(FailureKind.CORRUPT, f"a body of {len(body)} bytes looks broken"))
         return FetchedSegment(body=body, sha256=digest, media=media, init=init)
 
     def _is_all_there_is(self, name: str, digest: str) -> bool:
-        """A body that looks cut off is taken when the same bytes come again; a source whose bodies are all like
+        """A body that looks broken is taken when the same bytes come again; a source whose bodies are all like
         that is not asked twice for ever."""
         if self._short_count >= _SHORT_BY_NATURE:
             return True

@@ -23,12 +23,11 @@ def test_an_absurd_length_is_left_out() -> None:
         (ts_segment(0, 2_000_000)[:-40], True),
         (ts_segment(0, 1_000_000), True),
         (ts_segment(0, 1_700_000), False),
+        (ts_segment(0, 2_000_000)[: 188 * 10] + b"x" + ts_segment(0, 2_000_000)[188 * 10 + 1 :], True),
     ],
 )
-def test_a_body_that_ends_within_a_packet_or_much_too_early_looks_cut_off(
-    body: bytes, expected: bool
-) -> None:
-    assert expected == examine(body, listed_us=2_000_000).looks_cut_off
+def test_a_body_that_ends_within_a_packet_or_much_too_early_looks_broken(body: bytes, expected: bool) -> None:
+    assert expected == examine(body, listed_us=2_000_000).looks_broken
 
 
 def test_fragmented_mp4_tells_its_clock_by_its_init_section() -> None:
