@@ -32,7 +32,11 @@ _CLAIM_API = text("SELECT * FROM claim_hundredms_api(:at_most, :pause_s)")
 _CONNECTION = t.hundredms_connections.c
 _STREAM, _TOLD, _BURIED = t.streams.c, t.hundredms_streams.c, t.hundredms_stops.c
 _OURS = t.streams.join(t.hundredms_streams, _TOLD.stream_id == _STREAM.stream_id)
-_IS_OVER = _STREAM.stop_requested_at.is_not(None) | _STREAM.status.in_(sorted(TERMINAL))
+_IS_OVER = (
+    _STREAM.stop_requested_at.is_not(None)
+    | _STREAM.status.in_(sorted(TERMINAL))
+    | _TOLD.stopped_at.is_not(None)  # a retry of an ended stream is not asked to stop again
+)
 _KNOWN = (
     _TOLD.stream_id,
     _TOLD.room_id,

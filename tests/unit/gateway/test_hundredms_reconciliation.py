@@ -93,6 +93,20 @@ def test_the_next_stream_of_a_static_address_is_another_one() -> None:
     assert (second,) == plan_of(second, known=(first,)).starts
 
 
+def test_two_streams_of_a_room_at_the_same_time_are_two() -> None:
+    other = "https://cdn.100ms.live/beam/customer/room/20260101/1767268800999/master.m3u8"
+    first, second = live(seen()), live(seen(other, live_id="live-2"), url=other)
+    plan = plan_of(first, second, known=(ours(seen(beam_id="beam")),))
+    assert ((StreamId("str_1"), "live-1"),) == plan.links
+    assert (second,) == plan.starts
+
+
+def test_a_start_joins_no_stream_of_another_beam() -> None:
+    told = seen(FIXED, beam_id="beam-2", started_s=20)
+    assert claimed(told, [ours(seen(FIXED, beam_id="beam-1"))]) is None
+    assert claimed(told, [ours(seen(FIXED, live_id="live-1"))]) is not None
+
+
 def test_two_absences_make_a_suspect_and_one_does_not() -> None:
     once = plan_of(known=(ours(seen()),))
     twice = plan_of(known=(ours(seen(), absences=1),))
