@@ -92,6 +92,9 @@ ingest_variants_left = _counter(
 ingest_signals = _counter(
     "tldr_ingest_signals_total", "Captions, timed metadata and the like found in streams.", "kind"
 )
+ingest_audio_apart = _counter(
+    "tldr_ingest_audio_apart_total", "Renditions whose sound lies in lists of its own, which is not archived."
+)
 ingest_captions_failed = _counter(
     "tldr_ingest_captions_failed_total", "Lists or parts of captions that could not be read.", "what"
 )

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
+import structlog
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES128
 from cryptography.hazmat.primitives.ciphers.modes import CBC
@@ -36,6 +37,7 @@ from ingest.domain.playlist import (
     choose_variant,
 )
 from ingest.workflow.ports import FetchedSegment, FetchFailed, Http
+from shared import metrics
 from shared.errors import PermanentError, PipelineError
 from shared.http_client import (
     KEY_LIMITS,
@@ -47,6 +49,8 @@ from shared.http_client import (
     SizeMismatch,
     Truncated,
 )
+
+log = structlog.get_logger()
 
 PLAYLIST_LIMITS = Limits(max_bytes=4 * 1024 * 1024, total_s=10.0)
 INIT_LIMITS = Limits(max_bytes=1024 * 1024, total_s=10.0)
@@ -216,6 +220,7 @@ class HlsSource:
         chosen = pinned[0] if pinned else self._best(master)
         if chosen.name != self._variant_name:
             self._reader, self._loaded, self._broken_promises = PlaylistReader(), None, 0
+            _tell_of_audio(master, chosen)
         self._variant, self._pinned, self._media_url = chosen, chosen.name, chosen.location.url
 
     def _best(self, master: MultivariantPlaylist) -> Variant:
@@ -410,6 +415,14 @@ class HlsSource:
         if not 200 <= answer.status < 300 and not (extra and answer.status == _NOT_MODIFIED):
             raise FetchFailed(FetchFailure(kind=FailureKind.STATUS, status=answer.status))
         return answer
+
+
+def _tell_of_audio(master: MultivariantPlaylist, chosen: Variant) -> None:
+    """Sound that has lists of its own is not archived: whoever misses it shall find out why."""
+    group = [each for each in master.renditions if (each.kind, each.group) == ("AUDIO", chosen.audio_group)]
+    if group and all(each.location is not None for each in group):
+        metrics.ingest_audio_apart.inc()
+        log.warning("audio_apart", variant=chosen.name, group=chosen.audio_group)
 
 
 async def _judged(body: bytes, *, listed_us: int, init: bytes | None) -> tuple[MediaBody, str]:
