@@ -10,11 +10,20 @@ from selector.adapters.run_rows import RunRows
 from selector.workflow import ProfileUnknown, Selection
 from shared.closures import Closures
 from shared.database import Database
-from shared.events import StreamClosed, StreamEvent, StreamOnline
-from shared.ids import event_id
+from shared.events import (
+    CandidateScored,
+    SegmentAnalyzed,
+    SegmentReady,
+    SegmentRepaired,
+    StreamClosed,
+    StreamEvent,
+    StreamOnline,
+)
+from shared.ids import Position, candidate_id, event_id, window_id
 from shared.middleware import UnitOfWork
 from shared.outbox import Outbox
 from shared.profile import Profile
+from shared.repairs import repair_epoch, repair_index
 from tests.builders import (
     NOW,
     ORGANIZATION,
@@ -23,6 +32,7 @@ from tests.builders import (
     profile,
     segment_analyzed,
     segment_ready,
+    segment_ref,
     stream_ended,
     stream_online,
 )
@@ -174,3 +184,80 @@ async def test_another_tenant_sees_none_of_it(rig: Rig) -> None:
             assert 1 == await connection.fetchval("SELECT count(*) FROM runs")
     finally:
         await connection.close()
+
+
+def repair_of_a_gap() -> list[StreamEvent]:
+    """One window of 20 s that a recording brought, with a moment in it."""
+    position = Position(0, repair_index(0, 0), 1)
+    place = {"index": position.index, "revision": position.revision}
+    start_us = 200_000_000
+    segments = tuple(
+        segment_ref(n, start_us=start_us + n * 2_000_000, epoch=repair_epoch(0, revision=1))
+        for n in range(10)
+    )
+    named = {"candidate_id": candidate_id(STREAM, position, 0), "window_id": window_id(STREAM, position)}
+    span = {"start_us": start_us, "end_us": start_us + 20_000_000}
+    found = candidate_scored(0, peak_s=210).model_dump()
+    offered, judged = segment_ready(0).model_dump(), segment_analyzed(0).model_dump()
+    return [
+        SegmentReady.model_validate(offered | place | span | {"segments": segments}),
+        CandidateScored.model_validate(found | place | named),
+        SegmentAnalyzed.model_validate(
+            judged | place | span | named | {"candidates": (named["candidate_id"],)}
+        ),
+        SegmentRepaired(
+            event_id=event_id(STREAM, SegmentRepaired.name, position),
+            organization_id=ORGANIZATION,
+            stream_id=STREAM,
+            occurred_at=NOW,
+            run=0,
+            gap_index=0,
+            outcome="repaired",
+            from_us=206_000_000,
+            to_us=214_000_000,
+            windows=(named["window_id"],),
+        ),
+    ]
+
+
+def closed(cause: str) -> StreamClosed:
+    return StreamClosed.model_validate(
+        {
+            "event_id": event_id(STREAM, StreamClosed.name, cause),
+            "organization_id": ORGANIZATION,
+            "stream_id": STREAM,
+            "occurred_at": NOW,
+            "cause": cause,
+        }
+    )
+
+
+async def test_a_completed_stream_is_still_repaired_in_any_order(rig: Rig) -> None:
+    outcomes = []
+    for seed in range(3):
+        await rig.rows("TRUNCATE selector.runs, selector.outbox, selector.standing")
+        await rig.give_all(life_of_a_stream())
+        await rig.give(closed("completed"))
+        late = repair_of_a_gap() * 2
+        random.Random(seed).shuffle(late)
+        await rig.give_all(late)
+        outcomes.append(await rig.rows(OUTCOME))
+
+    assert all(outcome == outcomes[0] for outcome in outcomes)
+    closings = await rig.rows(
+        "SELECT (body::jsonb ->> 'revision')::int, jsonb_array_length(body::jsonb -> 'final') "
+        "FROM selector.outbox WHERE event_name = 'selection.closed' ORDER BY 1"
+    )
+    assert [(0, 1), (1, 2)] == closings
+    assert 2 == len(await rig.rows("SELECT 1 FROM selector.standing"))
+
+
+async def test_a_stream_that_is_erased_after_its_completion_is_closed_for_good(rig: Rig) -> None:
+    closures = Closures(rig.database)
+    await rig.give(closed("completed"))
+    assert not await closures.is_closed_for(ORGANIZATION, STREAM)
+
+    await rig.give(closed("suspended"))
+    await rig.give(closed("completed"))
+
+    assert await closures.is_closed_for(ORGANIZATION, STREAM)
