@@ -39,7 +39,7 @@ def align(playlist: MediaPlaylist, *, place: Place) -> Alignment:
     if place.wall_at is not None and first.wall_at is not None:
         apart_s = (playlist.segments[-1].wall_at or first.wall_at) - place.wall_at
         if abs(apart_s.total_seconds()) <= _SAME_STREAM_S + _length_s(playlist):
-            return _by_clock(playlist.segments, place.wall_at)
+            return _by_clock(playlist.segments, place.wall_at, sequence=place.sequence)
     if playlist.media_sequence <= place.sequence <= playlist.last_sequence + 1:
         return Alignment(fresh=tuple(s for s in playlist.segments if s.sequence >= place.sequence))
     return Alignment(fresh=playlist.segments)
@@ -60,14 +60,17 @@ def seam_us(pts_us: int | None, *, timeline: Timeline, duration_us: int) -> int:
     return missing_us if abs(missing_us) >= duration_us // 2 else 0
 
 
-def _by_clock(segments: tuple[Segment, ...], end_at: datetime) -> Alignment:
-    """A segment is new when its middle is; what is before the first dated one of them is old."""
+def _by_clock(segments: tuple[Segment, ...], end_at: datetime, *, sequence: int) -> Alignment:
+    """A segment is new when its middle is; what is before the first dated one of them is old.
+
+    One that is later, and has the very number that comes next, is no proof of a hole: the encoder paused.
+    """
     start = next((n for n, each in enumerate(segments) if _middle(each) > end_at), len(segments))
     fresh = segments[start:]
     if not fresh or fresh[0].wall_at is None:
         return Alignment(fresh=fresh, is_sure=True)
     missing_us = round((fresh[0].wall_at - end_at) / timedelta(microseconds=1))
-    is_missing = missing_us > fresh[0].duration_us // 2
+    is_missing = missing_us > fresh[0].duration_us // 2 and fresh[0].sequence != sequence
     return Alignment(fresh=fresh, missing_us=missing_us if is_missing else 0, is_sure=True)
 
 
