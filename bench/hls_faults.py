@@ -68,7 +68,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program went: `status` None when it had to be killed; `after_s` since the stream went live."""
+    """How a program went: `status` None when it had to be ended; `after_s` since the stream went live."""
 
     status: int | None
     after_s: float
@@ -77,6 +77,11 @@ class Finished:
 
 def could_be_had(offer: Offer) -> bool:
     return offer.presence == "there" and offer.offered_s > 0
+
+
+def is_known_to_miss(offer: Offer) -> bool:
+    """Nobody could have it, and a playlist showed that there was something to have."""
+    return not could_be_had(offer) and (offer.named_s > 0 or "playlist freeze" in offer.faults)
 
 
 def offered_frames(offers: Iterable[Offer]) -> set[int]:
@@ -89,7 +94,7 @@ def offered_frames(offers: Iterable[Offer]) -> set[int]:
 
 
 async def copy(command: Sequence[str], *, deadline_s: float) -> Finished:
-    """Run a program to its end, or kill it at the deadline."""
+    """Run a program to its end, or end it at the deadline."""
     began_s = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         *command,
@@ -102,9 +107,9 @@ async def copy(command: Sequence[str], *, deadline_s: float) -> Finished:
         async with asyncio.timeout(deadline_s):
             _, said = await process.communicate()
     except TimeoutError:
-        process.kill()
-        await process.wait()
-        return Finished(None, time.monotonic() - began_s, "")
+        process.terminate()  # it may write what it has
+        _, said = await process.communicate()
+        return Finished(None, time.monotonic() - began_s, said.decode(errors="replace"))
     return Finished(process.returncode, time.monotonic() - began_s, said.decode(errors="replace"))
 
 
@@ -113,7 +118,7 @@ async def copied(name: str, origin: "ScriptedOrigin", command: Sequence[str], ou
     finished = await copy(command, deadline_s=origin.timeline.end_s + PATIENCE_S)
     offered = offered_frames(origin.offers)
     kept = offered & await asyncio.to_thread(frames_of, output)
-    has_lost = len(kept) < len(offered)
+    has_lost = len(kept) < len(offered) or any(map(is_known_to_miss, origin.offers))
     script = origin.script_name
     return Result(
         script=script,
