@@ -429,9 +429,8 @@ class MediaRunner:
             try:
                 yield RelayedProcess(process, stderr)
             finally:
-                await _end_group(process, grace_s=0.0)
+                await _kill_unread(process)
                 stderr.cancel()
-                process._transport.close()  # type: ignore[attr-defined]  # unread output keeps it open
 
     @asynccontextmanager
     async def _in_own_network(
@@ -457,7 +456,7 @@ class MediaRunner:
                     async with relay(made):
                         yield process
             finally:
-                await _end_group(process, grace_s=0.0)
+                await _kill_unread(process)
 
     @asynccontextmanager
     async def _on_loopback(
@@ -476,7 +475,7 @@ class MediaRunner:
                 try:
                     yield process
                 finally:
-                    await _end_group(process, grace_s=0.0)
+                    await _kill_unread(process)
 
     async def _execute(
         self,
@@ -691,6 +690,14 @@ async def _end_group(process: asyncio.subprocess.Process, *, grace_s: float) -> 
                 await process.wait()
     finally:
         _signal_group(process, signal.SIGKILL)
+    await process.wait()
+
+
+async def _kill_unread(process: asyncio.subprocess.Process) -> None:
+    """Kill at once. What nobody read is thrown away: on Python 3.11 `wait` waits for pipes, too, and they are full."""
+    if process.returncode is None:
+        _signal_group(process, signal.SIGKILL)
+    process._transport.close()  # type: ignore[attr-defined]
     await process.wait()
 
 

@@ -56,6 +56,7 @@ _SAID: Final = (
     ("401 Unauthorized", "it demands a login (401)"),
     ("403 Forbidden", "it denies access (403)"),
     ("404 Not Found", "there is no such stream (404)"),
+    ("could not find codec parameters", "it is damaged, or no media that we read"),
     ("Invalid data found", "it is damaged, or no media that we read"),
 )
 CARRY_FRAMED_AAC: Final = frozenset({"mpegts", "aac"})

@@ -1,5 +1,6 @@
 """Files by URL become segments: exactly, bounded, resumable, and refused in words where they are none."""
 
+import asyncio
 import subprocess
 from itertools import pairwise
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from ingest.adapters.remux.file_bytes import BLOCK_BYTES
+from ingest.adapters.remux.file_source import MOST_WAITING
 from ingest.domain.actions import Cursor, FailureKind
 from ingest.domain.recorder import Progress
 from ingest.workflow.ports import FetchFailed
@@ -158,6 +161,58 @@ async def test_nothing_is_left_when_a_source_is_closed(film: Path, tmp_path: Pat
         assert 0 == bench.kept_bytes
 
 
+async def test_a_file_of_gigabytes_costs_what_is_read_of_it(film: Path, tmp_path: Path) -> None:
+    body = film.read_bytes()
+    at = body.rindex(b"moov") - 4
+    path = tmp_path / "long.mp4"
+    unused = 5 * 1024**3
+    with path.open("wb") as file:
+        file.write(body[:at] + b"\0\0\0\1free" + unused.to_bytes(8, "big"))
+        file.seek(at + unused)
+        file.write(body[at:])
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    async with FileServer(path) as server, workbench(folder, server) as bench:
+        read = await read_all(bench.file(server.url))
+    assert_same_film(read, tmp_path)
+    assert server.sent_bytes < len(body) + 16 * BLOCK_BYTES
+
+
+async def test_a_file_is_read_no_further_than_its_segments_are_taken(film: Path, tmp_path: Path) -> None:
+    picture = "testsrc2=size=320x180:rate=25:duration=60,noise=alls=60:allf=t"
+    path = tmp_path / "noise.mkv"
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-f",
+        "lavfi",
+        "-i",
+        picture,
+        "-c:v",
+        "libx264",
+        "-preset",
+        "ultrafast",
+    ]
+    subprocess.run([*command, "-qp", "16", "-g", "50", str(path)], check=True, stdin=subprocess.DEVNULL)
+    folder = tmp_path / "bench"
+    folder.mkdir()
+    async with FileServer(path) as server, workbench(folder, server) as bench:
+        source = bench.file(server.url)
+        while len((await source.playlist(from_sequence=0)).segments) < MOST_WAITING:
+            pass
+        await source.playlist(from_sequence=0)
+        held_bytes, sent_bytes = bench.kept_bytes, server.sent_bytes
+        await source.playlist(from_sequence=0)
+        grown_bytes = server.sent_bytes - sent_bytes
+        await source.close()
+    size_bytes = path.stat().st_size
+    assert size_bytes > 40 * BLOCK_BYTES
+    assert held_bytes < size_bytes * (MOST_WAITING + 1) * 4 / 60
+    assert sent_bytes < held_bytes + 24 * BLOCK_BYTES
+    assert 0 == grown_bytes
+
+
 # -- refusals ------------------------------------------------------------------------------------------
 
 
@@ -183,6 +238,35 @@ async def test_what_is_no_media_file_is_refused_in_words(words: str, tmp_path: P
     path = tmp_path / "film.mp4"
     path.write_bytes(NO_MEDIA[words])
     assert words in await refusal(path, tmp_path)
+
+
+@pytest.mark.parametrize("sandbox", Sandbox)
+async def test_no_file_makes_ffmpeg_open_another_address(
+    sandbox: Sandbox, film: Path, tmp_path: Path
+) -> None:
+    hits: list[object] = []
+    canary = await asyncio.start_server(lambda _, writer: hits.append(writer), "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{canary.sockets[0].getsockname()[1]}/segment.ts"
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{url}\n#EXT-X-ENDLIST\n".encode()
+    concat, manifest = (
+        f"ffconcat version 1.0\nfile {url}\n".encode(),
+        f"<MPD><BaseURL>{url}</BaseURL></MPD>".encode(),
+    )
+    packets = (b"\x47\x1f\xff\x10" + b"\xff" * 184) * 4
+    heads = (b"", b"\x00\x00\x00\x08ftyp", b"\x1aE\xdf\xa3", b"FLV\x01", b"OggS", b"ID3", packets)
+    polyglots = [head + text for head in heads for text in (playlist, concat, manifest)]
+    async with canary:
+        for number, body in enumerate(polyglots):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            (folder / "film.mp4").write_bytes(body)
+            async with (
+                FileServer(folder / "film.mp4") as server,
+                workbench(folder, server, sandbox=sandbox) as bench,
+            ):
+                with pytest.raises(FetchFailed):
+                    await read_all(bench.file(server.url))
+    assert [] == hits
 
 
 async def test_a_cut_off_mp4_is_refused_for_its_missing_index(film: Path, tmp_path: Path) -> None:
