@@ -75,6 +75,29 @@ async def test_an_encrypted_stream_is_archived_in_the_clear(stage: Stage) -> Non
     assert stage.http.asked.count(f"{BASE}/key") <= POLICY.parallel_fetches
 
 
+async def test_keys_may_rotate_in_mid_stream(stage: Stage) -> None:
+    keys = {"a": bytes(range(16)), "b": bytes(range(16, 32))}
+    name_of = {n: "a" if n < 7 else "b" for n in range(15)}
+
+    def rewrite(text: str) -> str:
+        for n, name in name_of.items():
+            old = f"#EXTINF:2.000000,\n{n:03}.ts"
+            text = text.replace(old, f'#EXT-X-KEY:METHOD=AES-128,URI="key-{name}"\n{old}')
+        return text
+
+    stage.rewrite = rewrite
+    for name, key in keys.items():
+        stage.http.pages[f"{BASE}/key-{name}"] = key
+    for n, name in name_of.items():
+        body = ts_segment(n * SEGMENT_US, SEGMENT_US)
+        stage.http.pages[f"{BASE}/{n:03}.ts"] = encrypted(body, keys[name], n)
+
+    ended = await stage.run()
+
+    assert (15, ()) == (ended.segments, ended.gap_indexes)
+    assert ts_segment(9 * SEGMENT_US, SEGMENT_US) == stage.body_of(9)
+
+
 async def test_a_wrong_key_costs_the_segments_and_is_told(stage: Stage) -> None:
     stage.http.pages[f"{BASE}/key"] = bytes(16)
     stage.rewrite = lambda text: text.replace("#EXTINF", '#EXT-X-KEY:METHOD=AES-128,URI="key"\n#EXTINF')
