@@ -86,6 +86,17 @@ async def test_what_is_wrong_with_a_script_is_told_before_anything_is_served(tmp
     assert "faults.yaml:1: faults[0].for_s: Field required" == said.decode().strip()
 
 
+async def test_the_api_of_100ms_says_where_it_is_and_what_is_live() -> None:
+    arguments = ("--access-key", "k", "--app-secret", "s", "--stream-url", "https://cdn.example/master.m3u8")
+    async with program("hundredms_api", *arguments, "--room-id", "room-1") as serving:
+        address, live = await line(serving), await line(serving)
+        exit_status = await interrupt(serving)
+
+    assert address.endswith("/v2")
+    assert " room room-1 session " in live
+    assert exit_status == 0
+
+
 async def test_the_sender_reports_to_the_receiver_and_both_say_so() -> None:
     async with program("receiver") as receiving:
         url = await line(receiving)
