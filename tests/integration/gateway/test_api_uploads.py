@@ -18,6 +18,7 @@ import pytest
 
 from gateway.app import upload_sweep
 from gateway.workflow.uploads import LEAST_TAIL_BYTES
+from ingest.adapters.remux.file_bytes import open_upload
 from shared import keys
 from shared.database import Database
 from shared.ids import OrganizationId
@@ -146,6 +147,22 @@ async def test_a_file_in_chunks_becomes_the_source_of_a_stream(site: Site) -> No
     [event] = await site.app.emitted("stream.online")
     assert ("upload", finished["source_url"]) == (stream["source_kind"], stream["source_url"])
     assert ("upload", "vod") == (event["source"]["kind"], event["lane"])
+
+
+async def test_ingest_reads_an_upload_from_any_byte_on(site: Site) -> None:
+    path = await site.begin()
+    for offset in (0, PART + 5, 3 * PART):
+        await site.send(path, await site.offset(path), CONTENT[await site.offset(path) : offset + PART])
+    await site.send(path, await site.offset(path), CONTENT[await site.offset(path) :])
+    upload = await open_upload(
+        site.app.base.store,
+        organization_id=OrganizationId(site.customer.organization_id),
+        upload_id=path.rpartition("/")[2],
+    )
+
+    for offset in (0, 1, PART, 2 * PART + 4, len(CONTENT) - 1, len(CONTENT)):
+        assert CONTENT[offset:] == b"".join([chunk async for chunk in upload.read(offset)])
+    assert len(CONTENT) == upload.size_bytes
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
