@@ -18,7 +18,7 @@ from ingest.adapters.pages import NoPages, Pages, PageSource
 from ingest.adapters.register import PostgresRegister
 from ingest.adapters.remux.dial import Dialler
 from ingest.adapters.remux.openers import RemuxedSources
-from ingest.adapters.repair_cutter import FileCutter
+from ingest.adapters.repair_cutter import FileCutter, RangedCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
 from ingest.adapters.streamlink import StreamlinkPages
@@ -147,16 +147,13 @@ async def _remuxed_sources(
 async def _repairs(
     settings: IngestSettings, base: Foundation, http: SafeHttpClient, spool: FolderSpool, wake: asyncio.Event
 ) -> Repairs:
-    cutter = FileCutter(
-        http,
-        MediaRunner(sandbox=await detect_sandbox()),
-        work_root=scratch_folder(settings.repair_folder),
-        max_bytes=settings.recording_bytes,
-    )
+    runner = MediaRunner(sandbox=await detect_sandbox())
+    folder, most = scratch_folder(settings.repair_folder), settings.recording_bytes
+    whole = FileCutter(http, runner, work_root=folder, max_bytes=most)
     return Repairs(
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
         jobs=RepairRows(base.database, base.outbox),
-        cutter=cutter,
+        cutter=RangedCutter(http, runner, work_root=folder, max_bytes=most, whole=whole),
         archive=Archive(base.store, spool),
         keyring=base.keyring,
         clock=utc_now,

@@ -58,7 +58,9 @@ class IngestSettings(ServiceSettings):
     )
 
     recording_bytes: int = Field(
-        default=2 * 1024**3, ge=1, description="Largest recording that is fetched to fill gaps."
+        default=2 * 1024**3,
+        ge=1,
+        description="Most that is fetched of a recording for neighbouring gaps; all of it, where no ranges are served.",
     )
     repair_folder: str = Field(
         default="/tmp/tldr-repairs",  # noqa: S108

@@ -1,26 +1,41 @@
-"""Recordings as files: fetched whole into a scratch folder within a bound, then cut there by FFmpeg at key frames.
+"""Recordings as MP4 files, cut by FFmpeg at key frames: by ranges where their server knows them, else fetched whole.
 
-A seek within the file is cheap, so the gaps of one recording cost one download together.
+By ranges, only the index and the wanted part travel, through a relay to the checked address; a file that can only be
+read from its start is fetched into a scratch folder within a bound.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, Protocol
+from typing import IO, Any, Final, Protocol
 
 import ffmpeg
 import structlog
 
+from ingest.adapters.remux.file_bytes import FileBytes, FileHttp, open_http_file
+from ingest.adapters.remux.file_relay import FileRelay
+from ingest.domain.actions import FailureKind, FetchFailure
+from ingest.workflow.ports import FetchFailed
 from ingest.workflow.repair_ports import CutFile, OpenRecording, RecordingUnavailable, RecordingUnusable
+from shared.errors import PipelineError
 from shared.http_client import Downloaded, Limits
-from shared.media_runner import MediaRejected, MediaRunner
+from shared.media_runner import MediaCrashed, MediaRejected, MediaRunner, RelayedInput, RelayedProcess
+from shared.scratch import scratch_folder
 
 log = structlog.get_logger()
 
 DOWNLOAD_S: Final = 600.0
 CUT_S: Final = 60.0
 PIECE_S: Final = 4
+SILENCE_S: Final = 60.0
+READ_BYTES: Final = 256 * 1024
+NOT_CUT: Final = "The recording cannot be cut: it is damaged, or its codecs do not fit a transport stream."
+_STREAMED: Final = (
+    *("-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", "-avoid_negative_ts", "disabled"),
+    *("-muxdelay", "0", "-muxpreload", "0", "-f", "mpegts", "pipe:1"),
+)
 _NAME: Final = "recording.mp4"
 _LATER: Final = frozenset({408, 425, 429})
 
@@ -32,7 +47,7 @@ class Downloads(Protocol):
 
 
 class FileCutter:
-    """Implements the workflow's port `RecordingCutter`."""
+    """Implements the workflow's port `RecordingCutter`; the gaps of one recording cost one download together."""
 
     def __init__(self, http: Downloads, runner: MediaRunner, *, work_root: Path, max_bytes: int) -> None:
         self._http = http
@@ -66,6 +81,106 @@ def _check_status(status: int) -> None:
     raise RecordingUnusable(f"The recording's address answered {status}; it may have expired.")
 
 
+class RangedCutter:
+    """Implements the workflow's port `RecordingCutter`; leaves to `whole` what cannot be read by ranges."""
+
+    def __init__(
+        self, http: FileHttp, runner: MediaRunner, *, work_root: Path, max_bytes: int, whole: FileCutter
+    ) -> None:
+        """`max_bytes` bounds one cut."""
+        self._http = http
+        self._runner = runner
+        self._work_root = work_root
+        self._max_bytes = max_bytes
+        self._whole = whole
+
+    @asynccontextmanager
+    async def open(self, url: str) -> AsyncIterator[OpenRecording]:
+        file = await self._opened(url)
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(file.close)
+            if file.is_seekable:
+                folder = stack.enter_context(TemporaryDirectory(prefix="recording-", dir=self._work_root))
+                yield _Remote(self._runner, Path(folder), file, max_bytes=self._max_bytes)
+            else:
+                yield await stack.enter_async_context(self._whole.open(url))
+
+    async def _opened(self, url: str) -> FileBytes:
+        try:
+            return await open_http_file(self._http, url, headers={})
+        except FetchFailed as failed:
+            raise _as_ours(failed.failure) from failed
+
+
+def _as_ours(failure: FetchFailure) -> PipelineError:
+    if failure.kind is FailureKind.REFUSED:
+        return RecordingUnusable(f"The recording cannot be read: {failure.detail}.")
+    return RecordingUnavailable(failure.detail or failure.label)
+
+
+class _Remote:
+    """Packets of the wanted part come as one stream, which is divided here."""
+
+    def __init__(self, runner: MediaRunner, folder: Path, file: FileBytes, *, max_bytes: int) -> None:
+        self._runner = runner
+        self._folder = folder
+        self._file = file
+        self._max_bytes = max_bytes
+        self._cuts = 0
+
+    async def cut(self, *, from_us: int, to_us: int) -> AsyncIterator[CutFile]:
+        self._cuts += 1
+        prefix = f"cut-{self._cuts:04d}"
+        part = self._folder / f"{prefix}.ts"
+        await self._fetch(part, from_us=from_us, to_us=to_us)
+        source = ffmpeg.input(part.name, f="mpegts", copyts=None)
+        async for piece in _divided(self._runner, self._folder, source, prefix=prefix):
+            yield piece
+        part.unlink()
+
+    async def _fetch(self, part: Path, *, from_us: int, to_us: int) -> None:
+        relay = FileRelay(self._file)
+        try:
+            await self._copy(part, relay, from_us=from_us, to_us=to_us)
+        except (MediaRejected, MediaCrashed) as error:
+            if relay.failure is not None:
+                raise _as_ours(relay.failure) from error
+            if isinstance(error, MediaCrashed):
+                raise
+            log.warning("recording_not_cut", reason=str(error))
+            raise RecordingUnusable(NOT_CUT) from error
+        if relay.failure is not None:
+            raise _as_ours(relay.failure)
+
+    async def _copy(self, part: Path, relay: FileRelay, *, from_us: int, to_us: int) -> None:
+        span = ("-copyts", "-ss", f"{from_us / 1e6:.6f}", "-t", f"{(to_us - from_us) / 1e6:.6f}")
+        source = RelayedInput(
+            protocol="http", demuxer="mov", path=relay.path, options=(*span, "-seekable", "1")
+        )
+        work_dir = scratch_folder(str(self._folder / "relay"))
+        opened = self._runner.relayed(source, _STREAMED, relay=relay.serve, work_dir=work_dir, cpu_s=CUT_S)
+        async with opened as process:
+            with part.open("wb") as target:
+                await self._write(process, target)
+            await process.finished()
+
+    async def _write(self, process: RelayedProcess, target: IO[bytes]) -> None:
+        left_bytes = self._max_bytes
+        while chunk := await _chunk(process):
+            left_bytes -= len(chunk)
+            if left_bytes < 0:
+                raise RecordingUnusable(f"What fills the gap is longer than {self._max_bytes} bytes.")
+            await asyncio.to_thread(target.write, chunk)
+
+
+async def _chunk(process: RelayedProcess) -> bytes:
+    try:
+        async with asyncio.timeout(SILENCE_S):
+            return await process.stdout.read(READ_BYTES)
+    except TimeoutError as error:
+        raise RecordingUnavailable(f"nothing of the recording came for {SILENCE_S:g} s") from error
+
+
 class _File:
     def __init__(self, runner: MediaRunner, folder: Path) -> None:
         self._runner = runner
@@ -73,28 +188,31 @@ class _File:
         self._cuts = 0
 
     async def cut(self, *, from_us: int, to_us: int) -> AsyncIterator[CutFile]:
-        """Pieces are deleted when the next one is asked for: a long gap does not fill the disk twice."""
         self._cuts += 1
-        prefix = f"cut-{self._cuts:04d}"
-        try:
-            await self._runner.run(
-                _command(f"{prefix}-%06d.ts", from_us=from_us, to_us=to_us),
-                work_dir=self._folder,
-                wall_clock_s=CUT_S,
-            )
-        except MediaRejected as error:
-            log.warning("recording_not_cut", reason=str(error))
-            raise RecordingUnusable(
-                "The recording cannot be cut: it is damaged, or its codecs do not fit a transport stream."
-            ) from error
-        for path in sorted(self._folder.glob(f"{prefix}-*.ts")):
-            yield CutFile(path=path)
-            path.unlink()
+        source = ffmpeg.input(_NAME, f="mov", ss=from_us / 1e6, t=(to_us - from_us) / 1e6, copyts=None)
+        async for piece in _divided(self._runner, self._folder, source, prefix=f"cut-{self._cuts:04d}"):
+            yield piece
 
 
-def _command(pattern: str, *, from_us: int, to_us: int) -> list[str]:
+async def _divided(runner: MediaRunner, folder: Path, source: Any, *, prefix: str) -> AsyncIterator[CutFile]:
+    """Pieces are deleted when the next one is asked for: a long gap does not fill the disk twice."""
+    command = _command(source, f"{prefix}-%06d.ts")
+    try:
+        await runner.run(command, work_dir=folder, wall_clock_s=CUT_S)
+    except MediaRejected as error:
+        log.warning("recording_not_cut", reason=str(error))
+        raise RecordingUnusable(NOT_CUT) from error
+    for path in await asyncio.to_thread(_pieces, folder, prefix):
+        yield CutFile(path=path)
+        path.unlink()
+
+
+def _pieces(folder: Path, prefix: str) -> list[Path]:
+    return sorted(folder.glob(f"{prefix}-*.ts"))
+
+
+def _command(source: Any, pattern: str) -> list[str]:
     """Packets as they are, with the recording's own times; each piece begins with a key frame."""
-    source = ffmpeg.input(_NAME, f="mov", ss=from_us / 1e6, t=(to_us - from_us) / 1e6, copyts=None)
     written = ffmpeg.output(
         source["v:0"],
         source["a:0?"],

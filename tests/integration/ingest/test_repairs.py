@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from ingest.adapters.repair_cutter import FileCutter
+from ingest.adapters.repair_cutter import FileCutter, RangedCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
 from ingest.domain.ts import read_clock
@@ -344,7 +344,10 @@ async def test_a_commit_under_an_old_fence_is_refused(bench: Bench) -> None:
 
 
 @pytest.mark.needs_ffmpeg
-async def test_a_real_recording_is_cut_at_its_key_frames_on_its_own_clock(bench: Bench) -> None:
+@pytest.mark.parametrize("by_ranges", [False, True])
+async def test_a_real_recording_is_cut_at_its_key_frames_on_its_own_clock(
+    bench: Bench, *, by_ranges: bool
+) -> None:
     served = bench.folder / "served"
     served.mkdir()
     make_film(served / "rec.mp4", duration_s=20)
@@ -352,7 +355,9 @@ async def test_a_real_recording_is_cut_at_its_key_frames_on_its_own_clock(bench:
     async with VodOrigin(served, playlist="rec.mp4") as origin:
         allowed = parse_allowed(urlsplit(origin.url).netloc)
         async with SafeHttpClient(allowed=allowed, user_agent="test") as http:
-            cutter = FileCutter(http, runner, work_root=bench.folder, max_bytes=10**8)
+            whole = FileCutter(http, runner, work_root=bench.folder, max_bytes=10**8)
+            ranged = RangedCutter(http, runner, work_root=bench.folder, max_bytes=10**8, whole=whole)
+            cutter = ranged if by_ranges else whole
             async with cutter.open(origin.url) as recording:
                 clocks = [
                     read_clock(piece.path.read_bytes())
