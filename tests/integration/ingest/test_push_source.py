@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -55,11 +56,18 @@ async def sender(
         await process.wait()
 
 
-def push(bench: Workbench, url: str, *, progress: Progress | None = None, allowed: bool = True) -> PushSource:
-    port = int(url.split(":")[2].split("/", maxsplit=1)[0].split("?", maxsplit=1)[0])
-    names = frozenset({HostPort("127.0.0.1", port)}) if allowed else frozenset()
+def push(
+    bench: Workbench,
+    url: str,
+    *,
+    progress: Progress | None = None,
+    is_allowed: bool = True,
+    login: str = "",
+) -> PushSource:
+    parts = urlsplit(url)
+    allowed = frozenset({HostPort(str(parts.hostname), parts.port or 0)}) if is_allowed else frozenset()
     return PushSource(
-        push_address(url, dialler=Dialler(allowed=names)),
+        push_address(url.replace("://", f"://{login}"), dialler=Dialler(allowed=allowed)),
         workshop=bench.workshop,
         spool=bench.spool,
         progress=progress or Progress(),
@@ -141,7 +149,7 @@ async def test_an_address_that_is_not_public_is_never_dialled(tmp_path: Path) ->
     canary = await asyncio.start_server(lambda reader, writer: hits.append(writer), "127.0.0.1", 0)
     port = canary.sockets[0].getsockname()[1]
     async with canary, workbench(tmp_path) as bench:
-        source = Patient(push(bench, f"rtmp://127.0.0.1:{port}/live/key", allowed=False))
+        source = Patient(push(bench, f"rtmp://127.0.0.1:{port}/live/key", is_allowed=False))
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(3):
                 await source.playlist(from_sequence=0)

@@ -1,10 +1,11 @@
 """Opens files, uploads and pushed streams: a stream's address becomes what reads it."""
 
+import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ingest.adapters.remux.child import Workshop
 from ingest.adapters.remux.dial import Dialler
@@ -14,6 +15,7 @@ from ingest.adapters.remux.push_source import PushAddress, PushSource
 from ingest.adapters.remux.wire_relay import TcpRelay, UdpRelay
 from ingest.adapters.spool import FolderSpool
 from ingest.domain.recorder import Followed, Progress
+from ingest.domain.rtsp import Credentials, RtspRewrite
 from ingest.workflow.ports import MediaSource, OpenSource, SourceAddress, SourceUnusable
 from shared.addresses import HostPort
 from shared.clock import Clock
@@ -63,6 +65,7 @@ class RemuxedSources:
             "file": self.file,
             "upload": self.upload,
             "rtmp": self.pushed,
+            "rtsp": self.pushed,
             "srt": self.pushed,
         }
 
@@ -105,6 +108,8 @@ def push_address(url: str, *, dialler: Dialler) -> PushAddress:
         raise SourceUnusable("its address names no host or no port")
     if parts.scheme in ("rtmp", "rtmps"):
         return _rtmp(parts, target, dialler=dialler)
+    if parts.scheme in ("rtsp", "rtsps"):
+        return _rtsp(parts, target, dialler=dialler)
     if parts.scheme == "srt":
         return _srt(parts, target, dialler=dialler)
     raise SourceUnusable(f"{parts.scheme}: is no address that we follow")
@@ -121,6 +126,35 @@ def _rtmp(parts: SplitResult, target: HostPort, *, dialler: Dialler) -> PushAddr
     )
     is_tls = parts.scheme == "rtmps"
     return PushAddress(source=source, open_relay=lambda: TcpRelay(dialler, target, is_tls=is_tls))
+
+
+def _rtsp(parts: SplitResult, target: HostPort, *, dialler: Dialler) -> PushAddress:
+    """Media comes over the one connection; user and password stay with the relay."""
+    query = f"?{parts.query}" if parts.query else ""
+    source = RelayedInput(
+        protocol="rtsp",
+        demuxer="rtsp",
+        path=f"{parts.path}{query}",
+        options=("-rtsp_transport", "tcp", *_PROBED),
+    )
+    address, credentials = f"{parts.scheme}://{target}", _credentials(parts)
+    is_tls = parts.scheme == "rtsps"
+
+    def open_relay() -> TcpRelay:
+        def rewrite() -> RtspRewrite:
+            return RtspRewrite(address, credentials=credentials)
+
+        return TcpRelay(dialler, target, is_tls=is_tls, rewrite=rewrite)
+
+    return PushAddress(source=source, open_relay=open_relay)
+
+
+def _credentials(parts: SplitResult) -> Credentials | None:
+    if parts.username is None:
+        return None
+    return Credentials(
+        user=unquote(parts.username), password=unquote(parts.password or ""), nonce=secrets.token_hex(8)
+    )
 
 
 def _srt(parts: SplitResult, target: HostPort, *, dialler: Dialler) -> PushAddress:

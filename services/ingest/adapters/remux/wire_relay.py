@@ -6,7 +6,7 @@ FFmpeg speaks to our socket only; where the bytes go is judged and dialled here.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Protocol, cast
 
@@ -16,6 +16,7 @@ from ingest.adapters.remux.dial import Dialler
 from ingest.domain.actions import FailureKind, FetchFailure
 from ingest.workflow.ports import FetchFailed
 from shared.addresses import HostPort
+from shared.errors import PermanentError, RetryableError
 
 log = structlog.get_logger()
 
@@ -25,12 +26,12 @@ MOST_CONNECTIONS: Final = 8
 
 
 class Rewrite(Protocol):
-    """What is done to the bytes of one connection; what is sent to the server instead of FFmpeg is in `answers`."""
+    """What is done to the bytes of one connection. Raises PermanentError for what is not passed on."""
 
     def to_server(self, chunk: bytes) -> bytes: ...
 
     def to_ffmpeg(self, chunk: bytes) -> tuple[bytes, bytes]:
-        """What goes on to FFmpeg, and what goes back to the server. Raises FetchFailed."""
+        """What goes on to FFmpeg, and what goes back to the server."""
         ...
 
 
@@ -57,12 +58,12 @@ class TcpRelay:
     """Each connection of FFmpeg is one to the server. Silence of the server ends it, so FFmpeg can finish."""
 
     def __init__(
-        self, dialler: Dialler, target: HostPort, *, is_tls: bool, rewrite: Rewrite | None = None
+        self, dialler: Dialler, target: HostPort, *, is_tls: bool, rewrite: Callable[[], Rewrite] = Untouched
     ) -> None:
         self._dialler = dialler
         self._target = target
         self._is_tls = is_tls
-        self._rewrite = rewrite or Untouched()
+        self._rewrite = rewrite
         self._connections: set[asyncio.Task[None]] = set()
         self.failure: FetchFailure | None = None
 
@@ -94,6 +95,10 @@ class TcpRelay:
                 far_writer.close()
         except FetchFailed as failed:
             self.failure = failed.failure
+        except PermanentError as error:
+            self.failure = FetchFailure(kind=FailureKind.REFUSED, detail=str(error))
+        except RetryableError as error:
+            self.failure = FetchFailure(kind=FailureKind.CORRUPT, detail=str(error))
         except OSError as error:
             self.failure = FetchFailure(kind=FailureKind.NETWORK, detail=str(error))
         finally:
@@ -106,32 +111,33 @@ class TcpRelay:
         far_reader: asyncio.StreamReader,
         far_writer: asyncio.StreamWriter,
     ) -> None:
-        upwards = asyncio.create_task(self._pump_up(reader, far_writer))
+        rewrite = self._rewrite()
+        upwards = asyncio.create_task(_pump_up(reader, far_writer, rewrite))
         try:
-            await self._pump_down(far_reader, writer, far_writer)
+            await _pump_down(far_reader, writer, far_writer, rewrite)
         finally:
             upwards.cancel()
-            with suppress(asyncio.CancelledError, OSError):
+            with suppress(asyncio.CancelledError, OSError, RetryableError):
                 await upwards
 
-    async def _pump_up(self, reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter) -> None:
-        while chunk := await reader.read(READ_BYTES):
-            far_writer.write(self._rewrite.to_server(chunk))
-            await far_writer.drain()
 
-    async def _pump_down(
-        self,
-        far_reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        far_writer: asyncio.StreamWriter,
-    ) -> None:
-        while chunk := await _in_time(far_reader):
-            onwards, back = self._rewrite.to_ffmpeg(chunk)
-            if back:
-                far_writer.write(back)
-            if onwards:
-                writer.write(onwards)
-                await writer.drain()
+async def _pump_up(reader: asyncio.StreamReader, far_writer: asyncio.StreamWriter, rewrite: Rewrite) -> None:
+    while chunk := await reader.read(READ_BYTES):
+        far_writer.write(rewrite.to_server(chunk))
+        await far_writer.drain()
+
+
+async def _pump_down(
+    far_reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    far_writer: asyncio.StreamWriter,
+    rewrite: Rewrite,
+) -> None:
+    while chunk := await _in_time(far_reader):
+        onwards, back = rewrite.to_ffmpeg(chunk)
+        far_writer.write(back)
+        writer.write(onwards)
+        await writer.drain()
 
 
 async def _in_time(reader: asyncio.StreamReader) -> bytes:
