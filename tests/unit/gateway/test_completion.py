@@ -277,3 +277,20 @@ def test_long_reasons_do_not_make_endless_texts() -> None:
 
     assert outcome is not None
     assert len(outcome.error or "") <= 1000
+
+
+def test_a_repaired_gap_is_no_flaw_and_its_report_still_counts() -> None:
+    stream = record(ended=ended(gap_indexes=(0,)))
+    facts = replace(FINISHED, gaps_repaired=1)
+
+    assert decide(stream, facts) == Completion(status=StreamStatus.COMPLETED)
+
+
+def test_what_a_repair_brought_is_awaited_until_it_is_judged_and_selected() -> None:
+    facts = replace(FINISHED, gaps_repaired=1, repair_windows=2, repair_windows_open=1)
+    stream = record(ended=ended(gap_indexes=(0,)))
+    selected = Selection(final=((GOAL, 1), (SAVE, 0)), windows_analysed=3, revision=2)
+
+    assert stages(stream, facts) == ["analyzer"]
+    assert stages(stream, replace(facts, repair_windows_open=0)) == ["selector"]
+    assert stages(replace(stream, selection=selected), replace(facts, repair_windows_open=0)) == []

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.coverage import Span, coverage_pct, union_us
+from gateway.domain.coverage import Span, coverage_pct, outside, union_us
 
 SPANS = st.lists(
     st.builds(Span, st.integers(min_value=0, max_value=200), st.integers(min_value=0, max_value=200)),
@@ -42,3 +42,11 @@ def test_more_analysed_than_offered_stays_at_a_hundred_percent() -> None:
 
 def test_there_is_no_share_of_nothing() -> None:
     assert coverage_pct([], offered_us=0) is None
+
+
+def test_what_lies_outside_of_holes_is_left() -> None:
+    spans = (Span(0, 10), Span(20, 30))
+
+    assert (Span(0, 4), Span(6, 10), Span(25, 30)) == outside(spans, (Span(4, 6), Span(15, 25)))
+    assert () == outside(spans, (Span(0, 40),))
+    assert spans == outside(spans, ())
