@@ -17,7 +17,7 @@ COMPILE := $(UV) pip compile pyproject.toml --universal --python-version 3.11 --
 	--custom-compile-command "make lock" --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install system demo test test-faults test-compose test-browser browser-programs bench-hls-faults check lint types contracts format openapi lock clean
+.PHONY: help install system demo test test-faults test-compose test-browser browser-programs bench-hls-faults bench-ingest check lint types contracts format openapi lock clean
 
 help: ## List the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1|\2/p' Makefile | while IFS='|' read -r target text; do printf '  %-12s %s\n' "$$target" "$$text"; done
@@ -62,6 +62,9 @@ bench-hls-faults: install | .scratch/streamlink/bin/streamlink ## Live HLS gone 
 
 .scratch/streamlink/bin/streamlink: | system
 	-$(PYTHON) -m venv .scratch/streamlink && .scratch/streamlink/bin/python -m pip install --quiet $(STREAMLINK)
+
+bench-ingest: install ## What following live streams costs, beside FFmpeg, streamlink and a minimal loop (5 minutes)
+	PYTHONDONTWRITEBYTECODE=1 $(BIN)/python bench/ingest_live.py $(BENCH)
 
 check: lint types contracts ## Lint, types and import contracts
 
