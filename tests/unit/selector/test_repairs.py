@@ -160,28 +160,27 @@ def test_a_late_moment_counts_against_the_most_highlights() -> None:
     assert ["max_highlights"] == rules_of(outputs, late)
 
 
-def test_a_highlight_that_reaches_out_of_the_repair_is_not_cut_down_to_it() -> None:
-    first = candidate(5, 99, start_s=92, end_s=104)
-    late = late_candidate(0, 103, start_s=102, end_s=106, title=first.title)
+def narrow() -> Profile:
+    """Clips hardly longer than their moments, so that a merge shows in the edges."""
+    clip = {"target_us": us(12), "minimum_us": us(5), "lead_in_us": 0, "lead_out_us": 0}
+    return profile().model_copy(update={"clip": profile().clip.model_copy(update=clip)})
 
-    _, outputs, _ = run((*whole_run(7, (first,)), *whole_repair(late)), given=profile())
+
+def test_a_highlight_that_reaches_out_of_the_repair_is_not_cut_down_to_it() -> None:
+    first = candidate(6, 103, start_s=97, end_s=104)
+    late = late_candidate(0, 105, start_s=102, end_s=110, score=0.9)
+
+    _, outputs, _ = run((*whole_run(7, (first,)), *whole_repair(late)), given=narrow())
 
     assert [0] == [each.revision for each in highlights(outputs)]
+    assert ["spacing"] == rules_of(outputs, late)
 
 
 def test_the_same_moment_wholly_inside_the_repair_is_revised() -> None:
     first = candidate(6, 110, start_s=108, end_s=112)
     late = late_candidate(0, 111, start_s=109, end_s=134, score=0.9)
     wide = late.model_copy(update={"index": repair_index(GAP, 0), "end_us": us(119.5)})
-    narrow = profile().model_copy(
-        update={
-            "clip": profile().clip.model_copy(
-                update={"target_us": us(12), "minimum_us": us(5), "lead_in_us": 0, "lead_out_us": 0}
-            )
-        }
-    )
-
-    _, outputs, _ = run((*whole_run(8, (first,)), *whole_repair(wide)), given=narrow)
+    _, outputs, _ = run((*whole_run(8, (first,)), *whole_repair(wide)), given=narrow())
 
     assert [0, 1] == [each.revision for each in highlights(outputs)]
     assert 1 == len({each.highlight_id for each in highlights(outputs)})
