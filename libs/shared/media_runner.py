@@ -697,7 +697,10 @@ async def _kill_unread(process: asyncio.subprocess.Process) -> None:
     """Kill at once. What nobody read is thrown away: on Python 3.11 `wait` waits for pipes, too, and they are full."""
     if process.returncode is None:
         _signal_group(process, signal.SIGKILL)
-    process._transport.close()  # type: ignore[attr-defined]
+    for descriptor in (1, 2):
+        pipe = process._transport.get_pipe_transport(descriptor)  # type: ignore[attr-defined]
+        if pipe is not None:
+            pipe.close()
     await process.wait()
 
 

@@ -44,6 +44,11 @@ COPIES: dict[str, tuple[str, ...]] = {
 }
 
 
+def _slow(name: str) -> Any:
+    """One container in the daily tests, all of them with the fault tests."""
+    return pytest.param(name, marks=() if name == "film.ts" else pytest.mark.faults)
+
+
 # These count time in milliseconds; where the sound's exact time lies in one, FFmpeg learns as it reads.
 ROUNDED = ("film.mkv", "film.flv")
 
@@ -73,13 +78,14 @@ async def test_an_mp4_with_its_index_at_the_end_is_read_whole_and_exactly(film: 
     assert_same_film(read, tmp_path)
 
 
-@pytest.mark.parametrize("name", COPIES)
+@pytest.mark.parametrize("name", [_slow(name) for name in COPIES])
 async def test_a_container_is_copied_frame_by_frame(name: str, film: Path, tmp_path: Path) -> None:
     read = await read_file(converted(film, name, *COPIES[name]), tmp_path)
     assert_tiles(read)
     assert_same_film(read, tmp_path)
 
 
+@pytest.mark.faults
 async def test_modern_codecs_are_kept(film: Path, tmp_path: Path) -> None:
     options = ("-t", "6", "-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libopus")
     read = await read_file(converted(film, "vp9.webm", *options), tmp_path)
@@ -87,6 +93,7 @@ async def test_modern_codecs_are_kept(film: Path, tmp_path: Path) -> None:
     assert b"vp09" in (read.fetched[0].init or b"")
 
 
+@pytest.mark.faults
 async def test_old_codecs_are_encoded_anew(film: Path, tmp_path: Path) -> None:
     options = ("-t", "6", "-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-c:a", "libvorbis")
     read = await read_file(converted(film, "vp8.webm", *options), tmp_path)
@@ -116,7 +123,7 @@ def padded_to(path: Path, *, bytes_at_least: int) -> Path:
     return made
 
 
-@pytest.mark.parametrize("name", ["film.mp4", *COPIES])
+@pytest.mark.parametrize("name", ["film.mp4", *(_slow(name) for name in COPIES)])
 async def test_a_successor_makes_the_same_segments(name: str, film: Path, tmp_path: Path) -> None:
     path = film if name == film.name else converted(film, name, *COPIES[name])
     async with FileServer(path) as server, workbench(tmp_path, server) as bench:
@@ -178,6 +185,7 @@ async def test_a_file_of_gigabytes_costs_what_is_read_of_it(film: Path, tmp_path
     assert server.sent_bytes < len(body) + 16 * BLOCK_BYTES
 
 
+@pytest.mark.faults
 async def test_a_file_is_read_no_further_than_its_segments_are_taken(film: Path, tmp_path: Path) -> None:
     picture = "testsrc2=size=320x180:rate=25:duration=60,noise=alls=60:allf=t"
     path = tmp_path / "noise.mkv"
@@ -240,6 +248,7 @@ async def test_what_is_no_media_file_is_refused_in_words(words: str, tmp_path: P
     assert words in await refusal(path, tmp_path)
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("sandbox", Sandbox)
 async def test_no_file_makes_ffmpeg_open_another_address(
     sandbox: Sandbox, film: Path, tmp_path: Path

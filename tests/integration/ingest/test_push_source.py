@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -13,15 +14,18 @@ import pytest
 from ingest.adapters.remux.dial import Dialler
 from ingest.adapters.remux.openers import push_address
 from ingest.adapters.remux.push_source import PushSource
+from ingest.adapters.remux.wire_relay import TcpRelay
 from ingest.domain.actions import Cursor, FailureKind, FetchFailure
-from ingest.domain.playlist import MediaPlaylist
+from ingest.domain.playlist import MediaPlaylist, Segment
 from ingest.domain.recorder import Progress
 from ingest.domain.timeline import Timeline
 from ingest.workflow.ports import FetchFailed
 from sandbox.film import make_film, read_frame_numbers, sync_error_s
 from shared.addresses import HostPort
 from shared.clock import utc_now
+from shared.relay_socket import made_here
 from tests.integration.ingest.file_server import Read, Workbench, read_all, workbench
+from tests.integration.shared.test_http_client import Answers, self_signed
 
 pytestmark = pytest.mark.needs_ffmpeg
 
@@ -41,10 +45,10 @@ def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
 
 @asynccontextmanager
 async def sender(
-    film: Path, url: str, muxer: str, *options: str
+    film: Path, url: str, muxer: str, *options: str, rate: str = "4"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """FFmpeg as the server: it waits for one caller, plays the film to it four times as fast, and ends."""
-    head = ("-v", "error", "-readrate", "4", "-i", str(film), "-c", "copy")
+    """FFmpeg as the server: it waits for one caller, plays the film to it `rate` times as fast, and ends."""
+    head = ("-v", "error", "-readrate", rate, "-i", str(film), "-c", "copy")
     process = await asyncio.create_subprocess_exec(
         "ffmpeg", *head, "-f", muxer, *options, url, stdin=asyncio.subprocess.DEVNULL
     )
@@ -113,6 +117,7 @@ async def test_rtmp_is_read_frame_by_frame_with_the_wall_clock_of_arrival(film: 
     assert walls[1] - walls[0] == timedelta(microseconds=read.segments[0].duration_us)
 
 
+@pytest.mark.faults
 async def test_srt_is_read_frame_by_frame(film: Path, tmp_path: Path) -> None:
     port = free_port(socket.SOCK_DGRAM)
     listener = f"srt://127.0.0.1:{port}?mode=listener&passphrase=a-long-secret"
@@ -165,3 +170,70 @@ async def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
             await source.playlist(from_sequence=0)
         await source.close()
     assert FailureKind.NETWORK is caught.value.failure.kind
+
+
+@pytest.mark.faults
+async def test_a_server_that_comes_back_goes_on_behind_a_gap(film: Path, tmp_path: Path) -> None:
+    port = free_port()
+    url = f"rtmp://127.0.0.1:{port}/live/key"
+    async with workbench(tmp_path) as bench:
+        source = Patient(push(bench, url))
+        async with sender(film, url, "flv", "-listen", "1", rate="1"):
+            first = await until_listed(source, "gap", 0)
+        async with sender(film, url, "flv", "-listen", "1", rate="1"):
+            second = await until_listed(source, "discontinuity", 1)
+        await source.close()
+    assert [False] * len(first) == [segment.gap for segment in first]
+    gap, after = [segment for segment in second if segment.gap or segment.discontinuity]
+    before = second[second.index(gap) - 1]
+    assert (True, gap.sequence + 1) == (gap.gap, after.sequence)
+    assert before.wall_at is not None
+    assert after.wall_at is not None
+    between = after.wall_at - before.wall_at - timedelta(microseconds=before.duration_us)
+    assert gap.duration_us == pytest.approx(between // timedelta(microseconds=1), abs=2)
+
+
+async def until_listed(source: Patient, mark: str, count: int) -> list[Segment]:
+    """Two segments and so many of the mark."""
+    async with asyncio.timeout(30):
+        while True:
+            segments = (await source.playlist(from_sequence=0)).segments
+            if len(segments) >= 2 and sum(getattr(segment, mark) for segment in segments) >= count:
+                return list(segments)
+
+
+async def test_tls_is_made_by_the_relay_and_checked_against_the_name(tmp_path: Path) -> None:
+    pem = self_signed(tmp_path, "good.example")
+    server_side = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server_side.load_cert_chain(pem)
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=server_side)
+    port = server.sockets[0].getsockname()[1]
+    dialler = Dialler(
+        allowed=frozenset({HostPort("127.0.0.1", port)}),
+        resolver=Answers(["127.0.0.1"]),
+        tls=ssl.create_default_context(cafile=str(pem)),
+    )
+    async with server:
+        good = TcpRelay(dialler, HostPort("good.example", port), is_tls=True)
+        assert b"hello" == await said_through(good, b"hello")
+        other = TcpRelay(dialler, HostPort("other.example", port), is_tls=True)
+        assert b"" == await said_through(other, b"hello")
+    assert other.failure is not None
+    assert "certificate" in other.failure.detail
+
+
+async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    writer.write(await reader.readexactly(5))
+    writer.close()
+
+
+async def said_through(relay: TcpRelay, text: bytes) -> bytes:
+    made = made_here(socket.SOCK_STREAM)
+    port = made.getsockname()[1]
+    async with relay.serve(made):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(text)
+        try:
+            return await reader.read(5)
+        finally:
+            writer.close()

@@ -41,8 +41,8 @@ LONG_POLL_S: Final = 3.0
 SILENCE_S: Final = 30.0
 FIRST_PAUSE_S: Final = 0.5
 LONGEST_PAUSE_S: Final = 5.0
-# A server that ended its stream in order and brings nothing for so long has ended it for good.
-END_PATIENCE_S: Final = 30.0
+# A connection that ended in order, and nothing for so long after it, is the end: an encoder that starts anew is sooner.
+END_PATIENCE_S: Final = 120.0
 LEAST_GAP_US: Final = 50_000
 
 
