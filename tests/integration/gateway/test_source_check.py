@@ -156,9 +156,10 @@ async def test_a_source_that_hangs_holds_the_answer_up_for_the_time_that_is_set(
         customer = await app.register()
         began = monotonic()
         body = await app.submit(customer, source_url=origin.base_url + "/live.m3u8")
+        took_s = monotonic() - began
     released.set()
     assert "unreachable" == body["source_check"]["status"]
-    assert 0.4 < monotonic() - began < 5
+    assert 0.4 < took_s < 8
 
 
 async def test_a_web_page_is_refused_with_words_that_help(app: GatewayApp, origin: Origin) -> None:
