@@ -27,7 +27,8 @@ _ANCHOR_CHARACTERS: Final = 400
 _PLAUSIBLE_YEARS: Final = range(1990, 2200)
 _AUDIO_CODECS: Final = ("mp4a", "ac-3", "ec-3", "opus", "flac", "mp3")
 _PLAIN_RELATIVE_URI: Final = re.compile(r"(?!\.)[\w.-]+(?:/(?!\.)[\w.-]+)*", re.ASCII)
-_ATTRIBUTE: Final = re.compile(r'([A-Z0-9-]+)\s*=\s*("[^"]*"|[^,]*)\s*(?:,|$)')
+# A name begins where no name goes on, and is not given back: else a long line costs the square of its length.
+_ATTRIBUTE: Final = re.compile(r'(?<![A-Z0-9-])([A-Z0-9-]++)\s*+=\s*+("[^"]*"|[^,]*)\s*(?:,|$)')
 
 
 class NotAPlaylist(RetryableError):
@@ -58,6 +59,7 @@ class PlaylistLimits:
 
     entries: int = 10_000
     size_characters: int = 4 * 1024 * 1024
+    lines: int = 250_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -344,6 +346,8 @@ def _check_head(text: str, *, url: str, limits: PlaylistLimits) -> None:
         raise PlaylistTooLarge(
             f"playlist at {url} has {len(text)} characters, more than {limits.size_characters}"
         )
+    if text.count("\n") > limits.lines:
+        raise PlaylistTooLarge(f"playlist at {url} has more than {limits.lines} lines")
     if not text[:4096].lstrip("\ufeff \t\r\n").startswith("#EXTM3U"):
         raise NotAPlaylist(f"body at {url} does not begin with #EXTM3U")
 

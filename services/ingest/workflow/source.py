@@ -8,6 +8,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import monotonic
 from types import MappingProxyType
 from typing import Final
@@ -264,7 +265,7 @@ class HlsSource:
         answer = await self._playlist_text(url, validators=validators)
         if answer.status == _NOT_MODIFIED and self._loaded is not None:
             return self._loaded.playlist
-        return self._read(answer, url, from_sequence)
+        return await self._read(answer, url, from_sequence)
 
     async def _load_when_new(
         self, known: _Loaded, from_sequence: int
@@ -275,7 +276,7 @@ class HlsSource:
         limits = replace(PLAYLIST_LIMITS, total_s=wait_s, first_byte_s=wait_s)
         try:
             answer = await self._playlist_text(_with_query(known.url, f"_HLS_msn={wanted}"), limits=limits)
-            parsed = self._read(answer, known.url, from_sequence)
+            parsed = await self._read(answer, known.url, from_sequence)
         except (FetchFailed, NotAPlaylist):
             self._broken_promises = _PATIENCE_WITH_PROMISES
             return await self._load_plainly(known.url, from_sequence, validators={})
@@ -283,15 +284,18 @@ class HlsSource:
             self._broken_promises += 1
         return parsed
 
-    def _read(self, answer: Response, url: str, from_sequence: int) -> MediaPlaylist | MultivariantPlaylist:
-        """What was read before, byte for byte, is not parsed again."""
+    async def _read(
+        self, answer: Response, url: str, from_sequence: int
+    ) -> MediaPlaylist | MultivariantPlaylist:
+        """What was read before, byte for byte, is not parsed again. Long lists are read beside the loop."""
         known, fingerprint = self._loaded, _fingerprint(answer.body)
         is_same = known is not None and (known.url, known.fingerprint) == (url, fingerprint)
         if known is not None and is_same and known.is_enough(from_sequence):
             return known.playlist
         text = answer.body.decode("utf-8", errors="replace")
         base_url = without_hls_queries(answer.url)
-        parsed = self._reader.read(text, url=base_url, from_sequence=from_sequence)
+        read = partial(self._reader.read, text, url=base_url, from_sequence=from_sequence)
+        parsed = await asyncio.to_thread(read) if len(text) > INLINE_BYTES else read()
         if isinstance(parsed, MediaPlaylist):
             self._loaded = _Loaded(
                 url=url,

@@ -26,7 +26,7 @@ SETTINGS = {
     "DEAD_AFTER_S": "4",
     "STALL_S": "2",
     "DRAIN_S": "1",
-    "SEGMENT_BUDGET_S": "2",
+    "SEGMENT_BUDGET_S": "6",
     "LOG_LEVEL": "DEBUG",
 }
 MOST_MEMORY_MIB = 400
