@@ -259,7 +259,7 @@ def test_whatever_happens_media_time_is_that_of_the_source(
     assert_true_to_source(run)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.sampled_from(["break_one", "gap", "swap", "crash", "stale"]), max_size=12),
     st.randoms(use_true_random=False),
