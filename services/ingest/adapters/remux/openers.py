@@ -107,6 +107,8 @@ def push_address(url: str, *, dialler: Dialler) -> PushAddress:
     if not target.host or not target.port:
         raise SourceUnusable("its address names no host or no port")
     if parts.scheme in ("rtmp", "rtmps"):
+        if parts.username is not None:
+            raise SourceUnusable("its server would need a user name, which is not supported for RTMP")
         return _rtmp(parts, target, dialler=dialler)
     if parts.scheme in ("rtsp", "rtsps"):
         return _rtsp(parts, target, dialler=dialler)
