@@ -17,7 +17,7 @@ from tests.conftest import Installation
 from tests.faults.ingest_world import OVER, IngestWorld, ingest_world, netlocs, stream_id
 from tests.integration.ingest.hostile_origin import Canary, HostileOrigin
 
-pytestmark = pytest.mark.needs_ffmpeg
+pytestmark = [pytest.mark.faults, pytest.mark.needs_ffmpeg]
 
 # What a customer may learn: who sent the playlist will be asked to correct it.
 CAUSES = {"endlist", "source_refused", "source_unreachable", "source_dead", "unsupported_encryption"}
