@@ -256,3 +256,15 @@ def test_a_recording_ends_although_no_variant_has_all_of_it() -> None:
     actions += store(follower, now_s=1, failing=["high/5"])
     actions += follower.on_playlist(listing("low", 0, 4, ended=True), now_s=1)
     assert ([(LossCause.NOT_FOUND, SEGMENT_US)], "ended") == (losses(actions), follower.phase)
+
+
+def test_a_loss_is_numbered_as_in_the_variant_that_listed_it_also_for_a_successor() -> None:
+    follower = on_high()
+    actions = list(follower.on_playlist(listing("low", 7, 8, shift=90), now_s=9))
+    actions += follower.on_playlist(listing("high", 12, 13), now_s=18)
+    assert "low" == follower.cursor.variant
+    resumed = PlaylistTracker(POLICY, now_s=24, cursor=follower.cursor)
+    actions += resumed.on_playlist(listing("high", 14, 15), now_s=24)
+    actions += store(resumed, now_s=24)
+    assert (["high/14", "high/15"], 9 * SEGMENT_US) == (media(actions), sum(us for _, us in losses(actions)))
+    assert 14 * SEGMENT_US == of_kind(actions, CommitSegment)[0].placed.start_us
