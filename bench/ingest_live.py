@@ -33,7 +33,7 @@ from localcluster.ports import claim_port
 HERE = Path(__file__).resolve().parent
 SCRATCH = HERE.parent / ".scratch"
 SEGMENTS = 60
-WARM_UP_S = 10.0
+WARM_UP_S = 8.0
 SETTLE_S = 4.0  # what came at the end of the span may still be on its way
 # Processes by the hundred: beyond this their memory and their start say nothing new.
 MOST = {"ours": 5000, "minimal": 5000, "ffmpeg": 100, "streamlink": 20}
