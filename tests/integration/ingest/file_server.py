@@ -22,13 +22,13 @@ from shared.media_runner import MediaRunner, Sandbox, detect_sandbox
 
 
 class FileServer(HttpServer):
-    """`sent_bytes` counts bodies; `etag` may be changed meanwhile, `status` refuses what is asked."""
+    """`sent_bytes` counts bodies; `status` refuses what is asked, after `changes_after` requests it is another file."""
 
     def __init__(self, path: Path, *, has_ranges: bool = True) -> None:
         super().__init__(host="127.0.0.1", port=0)
         self.path = path
         self.has_ranges = has_ranges
-        self.etag = '"one"'
+        self.changes_after: int | None = None
         self.status = 200
         self.sent_bytes = 0
         self.requests = 0
@@ -49,7 +49,8 @@ class FileServer(HttpServer):
         return await self._send(request, start, stop, size=size)
 
     async def _send(self, request: web.Request, start: int, stop: int, *, size: int) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"ETag": self.etag})
+        is_other = self.changes_after is not None and self.requests > self.changes_after
+        answer = web.StreamResponse(headers={"ETag": f'"{is_other}"'})
         if self.has_ranges and "Range" in request.headers:
             answer.set_status(206)
             answer.headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
