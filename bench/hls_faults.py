@@ -43,6 +43,7 @@ SCRIPTS = Path(__file__).resolve().parents[1] / "libs/sandbox/scenarios/section_
 FILM_S, FPS, SEGMENT_FRAMES = 60.0, 25, 50
 INITIAL_SEGMENTS = 3
 PATIENCE_S = 40.0
+GRACE_S = 5.0
 STAGGER_S = 0.5  # so many programs that start at once would starve each other
 ORGANIZATION = OrganizationId("org_0123456789ab")
 SETTINGS = {"DEAD_AFTER_S": "30", "STALL_S": "8", "START_PATIENCE_S": "30"}
@@ -107,10 +108,20 @@ async def copy(command: Sequence[str], *, deadline_s: float) -> Finished:
         async with asyncio.timeout(deadline_s):
             _, said = await process.communicate()
     except TimeoutError:
-        process.terminate()  # it may write what it has
-        _, said = await process.communicate()
-        return Finished(None, time.monotonic() - began_s, said.decode(errors="replace"))
+        await ended(process)
+        return Finished(None, time.monotonic() - began_s, "")
     return Finished(process.returncode, time.monotonic() - began_s, said.decode(errors="replace"))
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """It may write what it has, if it can hear that it should."""
+    process.terminate()
+    try:
+        async with asyncio.timeout(GRACE_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
 
 
 async def copied(name: str, origin: "ScriptedOrigin", command: Sequence[str], output: Path) -> Result:
