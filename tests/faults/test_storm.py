@@ -29,7 +29,7 @@ STREAMS, REPLICAS = 20, 3
 FILM_S, SEGMENT_S = 100.0, 2.0
 KILL_EVERY_S = 10.0
 LONGEST_S = 240.0
-SETTINGS = {"LEASE_S": "2", "RENEW_S": "0.5", "DEAD_AFTER_S": "60", "LOG_LEVEL": "INFO"}
+SETTINGS = {"LEASE_S": "4", "RENEW_S": "0.5", "DEAD_AFTER_S": "60", "LOG_LEVEL": "INFO"}
 
 
 async def kill_at_random(world: IngestWorld, draw: random.Random) -> None:
