@@ -47,10 +47,10 @@ class Gathering(Generic[ItemT, AnswerT]):
         Whoever is cancelled before the write begins takes its item back; after that it is written all the same.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(item, loop.create_future())
-        self._queue.append(waiting)
+        answer: asyncio.Future[AnswerT] = loop.create_future()
+        self._queue.append(_Waiting(item, answer))
         self._schedule(loop)
-        return await waiting.answer
+        return await answer
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         """In an empty context: what is bound there belongs to one caller, and the write is for many."""
