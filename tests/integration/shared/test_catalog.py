@@ -12,7 +12,7 @@ from shared.migrate import upgrade_all
 from tests.conftest import PASSWORD, Installation
 
 # These cross tenants by design: they hold ids and payloads, behind the service's own role.
-ACROSS_TENANTS = {"inbox", "outbox", "leases"}
+ACROSS_TENANTS = {"inbox", "outbox", "leases", "repair_jobs"}
 
 
 async def fetch(url: str, query: str, *arguments: object) -> list[asyncpg.Record]:
