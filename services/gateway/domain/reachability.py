@@ -27,8 +27,9 @@ _PLAYLIST_TYPES = frozenset(
     }
 )
 _PAGE_TYPES = frozenset({"text/html", "application/xhtml+xml"})
+# The atomic group takes comments once: without it, a page of nothing but comments is tried in 2^585 ways.
 _PAGE_START = re.compile(
-    rb"\s*(<!--.*?-->\s*)*<(!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
+    rb"(?>\s*(?:<!--.*?-->\s*)*)<(?:!doctype\s+html|html|head|body)\b", re.IGNORECASE | re.DOTALL
 )
 _PLAYLIST_START = re.compile(rb"(\xef\xbb\xbf)?\s*#EXTM3U\b")
 _FILE_STARTS = (b"\x1aE\xdf\xa3", b"FLV", b"RIFF", b"\x00\x00\x01\xba", b"OggS")

@@ -213,11 +213,10 @@ def _check_srt_mode(parts: SplitResult) -> None:
 
 def _check_host(parts: SplitResult, *, port: int, allowed: frozenset[HostPort]) -> None:
     """Host and port by the rules of http addresses; a scheme's own port counts as the one of http."""
-    host = parts.netloc.rpartition("@")[2]
-    host = host[: host.index("]") + 1] if host.startswith("[") else host.partition(":")[0]
-    if HostPort((parts.hostname or "").lower(), port) not in allowed and port in _DEFAULT_PORTS.values():
+    host = (parts.hostname or "").lower()
+    if HostPort(host, port) not in allowed and port in _DEFAULT_PORTS.values():
         port = 80
-    _check(f"http://{host}:{port}/", allowed=allowed)
+    _check(f"http://{f'[{host}]' if ':' in host else host}:{port}/", allowed=allowed)
 
 
 def _check(url: str, *, allowed: frozenset[HostPort]) -> None:

@@ -123,6 +123,15 @@ async def test_the_kind_of_an_address_that_says_nothing_is_told_by_its_bytes(
     ]
 
 
+async def test_an_empty_file_is_no_web_page_though_its_server_says_so_with_one(
+    app: GatewayApp, origin: Origin
+) -> None:
+    url = origin.serves("/live", b"<html>416", "text/html", status=416)
+    body = await app.submit(await app.register(), source_url=url)
+
+    assert {"status": "reachable", "detail": "the source answered"} == body["source_check"]
+
+
 async def test_a_stream_that_is_not_there_yet_is_accepted_and_says_so(
     app: GatewayApp, origin: Origin
 ) -> None:

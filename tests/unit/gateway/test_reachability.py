@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import process_time
 
 import pytest
 
@@ -57,6 +58,18 @@ def test_a_web_page_is_refused_only_where_nothing_hints_at_media(found: Answer) 
         judge(UNHINTED, found)
     for source in (PLAYLIST, FILE):
         assert SourceStatus.UNREACHABLE is judge(source, found).check.status
+
+
+@pytest.mark.parametrize("start", [b"<!---->" * 585, b"<!--" * 1024, b" " * 4096, b"<!-- x --> " * 372])
+def test_a_page_that_is_made_to_hold_the_judge_up_does_not(start: bytes) -> None:
+    began_s = process_time()
+    judge(PLAYLIST, answer(start))
+    assert process_time() - began_s < 1
+
+
+def test_comments_before_a_page_do_not_hide_it() -> None:
+    with pytest.raises(Unacceptable):
+        judge(UNHINTED, answer(b" <!-- a --> <!-- b -->\n<!DOCTYPE html>"))
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 410, 500, 503])

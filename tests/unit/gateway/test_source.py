@@ -126,6 +126,11 @@ def test_a_relayed_scheme_may_reach_what_is_allow_listed_by_its_own_port() -> No
         read_source("rtmp://127.0.0.1:1936/app/key", allowed=allowed)
 
 
+def test_brackets_that_do_not_pair_are_refused_like_any_other_text() -> None:
+    with pytest.raises(Unacceptable):
+        read_source("rtmp://user]@[::1/app/key", allowed=frozenset())
+
+
 def test_headers_that_would_go_nowhere_are_refused() -> None:
     source = read_source("rtmp://live.example.com/app", allowed=NOBODY)
 
