@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.domain.playlist import MediaPlaylist, PlaylistReader, _MediaReader, parse_playlist
+from ingest.domain.playlist import MediaPlaylist, PlaylistReader, parse_playlist
+from ingest.domain.playlist.media import MediaReader
 
 URL = "https://cdn.example/live/list.m3u8"
 OVERLAP = 8
@@ -123,13 +124,13 @@ def lines_read(listed: LongList, reader: PlaylistReader, monkey: list[int]) -> i
 
 def test_the_lines_that_are_read_do_not_grow_with_a_list_of_twelve_hours(monkeypatch) -> None:  # type: ignore[no-untyped-def]
     counted: list[int] = []
-    original = _MediaReader._read_lines
+    original = MediaReader._read_lines
 
-    def counting(self: _MediaReader, lines: list[str], *, text: str, at: int) -> None:
+    def counting(self: MediaReader, lines: list[str], *, text: str, at: int) -> None:
         counted.append(len(lines))
         original(self, lines, text=text, at=at)
 
-    monkeypatch.setattr(_MediaReader, "_read_lines", counting)
+    monkeypatch.setattr(MediaReader, "_read_lines", counting)
     listed, reader = LongList(), PlaylistReader()
     listed.grow(21_590)
     lines_read(listed, reader, counted)
