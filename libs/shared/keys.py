@@ -44,9 +44,12 @@ def upload_prefix(organization_id: OrganizationId, upload_id: str) -> str:
     return f"uploads/{organization_id}/{upload_id}/"
 
 
-def upload_part(organization_id: OrganizationId, upload_id: str, *, offset: int) -> str:
-    """Key of the part of an uploaded file that begins at byte `offset`."""
-    return f"{upload_prefix(organization_id, upload_id)}{offset:015d}.part"
+def upload_part(organization_id: OrganizationId, upload_id: str, *, offset: int, sha256: str) -> str:
+    """Key of the part of an uploaded file that begins at byte `offset`.
+
+    The content's hash is in it, so that a writer who has lost its lease overwrites nothing that counts.
+    """
+    return f"{upload_prefix(organization_id, upload_id)}{offset:015d}-{sha256[:16]}.part"
 
 
 def upload_manifest(organization_id: OrganizationId, upload_id: str) -> str:

@@ -18,7 +18,8 @@ from shared.ids import OrganizationId
 KEPT_FOR_STREAM = timedelta(days=7)
 _UPLOAD = t.uploads.c
 _PART = t.upload_parts.c
-_NOW = func.now()
+# Not `now()`: a transaction that began before another one deleted the upload must see that it is gone.
+_NOW = func.clock_timestamp()
 _COLUMNS = (
     _UPLOAD.upload_id,
     _UPLOAD.organization_id,
@@ -63,7 +64,12 @@ class UploadRows(Tables):
     async def claim(self, upload_id: UploadId, *, lease_s: float, keep_s: float) -> Claim | None:
         statement = (
             update(t.uploads)
-            .where(_UPLOAD.upload_id == upload_id, _UPLOAD.completed_at.is_(None), _IS_FREE)
+            .where(
+                _UPLOAD.upload_id == upload_id,
+                _UPLOAD.completed_at.is_(None),
+                _UPLOAD.expires_at > _NOW,
+                _IS_FREE,
+            )
             .values(fence=_UPLOAD.fence + 1, **_held_until(lease_s, keep_s))
             .returning(*_COLUMNS, _UPLOAD.fence)
         )
@@ -111,11 +117,11 @@ class UploadRows(Tables):
         )
 
     async def expire(self, upload_id: UploadId) -> None:
-        """Whoever writes at this moment has lost its lease."""
+        """Whoever writes at this moment commits nothing more, but may still be storing until its lease is over."""
         await self._execute(
             update(t.uploads)
             .where(_UPLOAD.upload_id == upload_id)
-            .values(expires_at=_NOW, fence=_UPLOAD.fence + 1, lease_until=None, updated_at=_NOW)
+            .values(expires_at=_NOW, fence=_UPLOAD.fence + 1, updated_at=_NOW)
         )
 
     async def sweep(self, upload_id: UploadId) -> None:

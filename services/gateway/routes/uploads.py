@@ -2,9 +2,10 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from email.utils import format_datetime
 from http import HTTPStatus
+from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
@@ -27,6 +28,8 @@ EXTENSIONS = "creation,expiration,termination,checksum"
 CHUNK_TYPE = "application/offset+octet-stream"
 CHECKSUM_MISMATCH = 460  # tus' own status
 NOTHING_FOR_S = 15.0
+PACE_GRACE_S = 30.0
+LEAST_BYTES_PER_S = 8 * 1024
 ASKED_HEADERS = ("Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Checksum")
 TOLD_HEADERS = (
     *("Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
@@ -146,7 +149,7 @@ async def receive_chunk(
             UploadId(upload_id),
             offset_bytes=upload_offset,
             announced_bytes=_announced(request),
-            body=_chunks(request),
+            body=paced(request.stream()),
             checksum=read_checksum(upload_checksum) if upload_checksum else None,
         )
     except ChecksumWrong as wrong:
@@ -182,11 +185,21 @@ def _announced(request: Request) -> int | None:
     return int(text) if text is not None else None
 
 
-async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises BodyBroken when it breaks off, or nothing comes for long."""
-    stream = request.stream()
+async def paced(
+    stream: AsyncGenerator[bytes], *, now_s: Callable[[], float] = monotonic
+) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises BodyBroken when it breaks off, nothing comes for long, or it only drips.
+
+    Time that we take to store what came does not count: a writer's place is not to be had for a byte now and then.
+    """
+    received_bytes, waited_s, began_s = 0, 0.0, now_s()
     while (chunk := await _next(stream)) is not None:
+        received_bytes += len(chunk)
+        waited_s += now_s() - began_s
+        if received_bytes < (waited_s - PACE_GRACE_S) * LEAST_BYTES_PER_S:
+            raise BodyBroken(f"only {received_bytes} bytes came in {waited_s:.0f} s")
         yield chunk
+        began_s = now_s()
 
 
 async def _next(stream: AsyncGenerator[bytes]) -> bytes | None:

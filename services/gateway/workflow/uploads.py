@@ -5,6 +5,7 @@ stored first; the row that makes it count comes second. Memory holds one part fo
 """
 
 import asyncio
+import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -41,8 +42,9 @@ log = structlog.get_logger()
 LEASE_S = 30.0
 RENEW_S = 8.0
 PUT_WITHIN_S = 20.0
-WRITERS = 32
-WRITERS_OF_ONE = 6
+# A writer holds up to two parts, of 8 MiB each unless set otherwise: the process has 512 MiB.
+WRITERS = 16
+WRITERS_OF_ONE = 4
 SWEPT_AT_ONCE = 20
 KEEP_TOMBSTONES_DAYS = 7
 FORGOTTEN_AT_ONCE = 1000
@@ -111,7 +113,10 @@ class UploadTables(Protocol):
         ...
 
     async def release(self, claim: Claim) -> None: ...
-    async def expire(self, upload_id: UploadId) -> None: ...
+    async def expire(self, upload_id: UploadId) -> None:
+        """Nobody may write to it any more; it is swept when the lease of whoever writes now is over."""
+        ...
+
     async def sweep(self, upload_id: UploadId) -> None:
         """Note that its objects are deleted."""
         ...
@@ -339,7 +344,9 @@ class _Writer:
         if self._parts >= MAX_PARTS:
             raise TooLong(f"an upload may come in {MAX_PARTS} parts: send longer chunks")
         await self._renew()
-        part = await self._store_part(bytes(self._pending[:size_bytes]))
+        with memoryview(self._pending) as pending:
+            body = bytes(pending[:size_bytes])
+        part = await self._store_part(body)
         is_last = part.size_bytes == self.upload.left_bytes
         if is_last:
             await self._store_manifest(part)
@@ -347,11 +354,13 @@ class _Writer:
         del self._pending[:size_bytes]
 
     async def _store_part(self, body: bytes) -> Part:
+        sha256 = await asyncio.to_thread(_digest, body)
+        part = Part(offset_bytes=self.upload.offset_bytes, size_bytes=len(body), sha256=sha256)
         key = keys.upload_part(
-            self.upload.organization_id, self.upload.upload_id, offset=self.upload.offset_bytes
+            self.upload.organization_id, self.upload.upload_id, offset=part.offset_bytes, sha256=sha256
         )
-        stored = await _in_time(self._store.put(key, body), key=key)
-        return Part(offset_bytes=self.upload.offset_bytes, size_bytes=len(body), sha256=stored.sha256)
+        await _in_time(self._store.put(key, body), key=key)
+        return part
 
     async def _store_manifest(self, last: Part) -> None:
         async with self._open(self.upload.organization_id) as tables:
@@ -414,6 +423,10 @@ async def _found(tables: UploadTables, upload_id: UploadId) -> Upload:
 def _check_offset(upload: Upload, offset_bytes: int) -> None:
     if offset_bytes != upload.offset_bytes:
         raise Conflict(f"{upload.offset_bytes} bytes are stored: go on at this offset, not at {offset_bytes}")
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 async def _in_time(work: Awaitable[Stored], *, key: str) -> Stored:

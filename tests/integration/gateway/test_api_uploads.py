@@ -16,12 +16,16 @@ from typing import Any
 import httpx2
 import pytest
 
+from gateway.adapters.transactions import opener
+from gateway.adapters.uploads import UploadRows
 from gateway.app import upload_sweep
+from gateway.domain.uploads import UploadId
 from gateway.workflow.uploads import LEAST_TAIL_BYTES
 from ingest.adapters.remux.file_bytes import open_upload
 from shared import keys
 from shared.database import Database
 from shared.ids import OrganizationId
+from shared.object_store import Stored
 from tests.conftest import REPOSITORY
 from tests.integration.gateway.api_client import Customer, GatewayApp
 from tests.integration.gateway.upload_server import served_api
@@ -68,7 +72,9 @@ class Site:
         store = self.app.base.store
         manifest = json.loads(await store.get(keys.upload_manifest(organization_id, upload_id)))
         parts = [
-            await store.get(keys.upload_part(organization_id, upload_id, offset=part["offset"]))
+            await store.get(
+                keys.upload_part(organization_id, upload_id, offset=part["offset"], sha256=part["sha256"])
+            )
             for part in manifest["parts"]
         ]
         assert [len(part) for part in parts] == [part["size_bytes"] for part in manifest["parts"]]
@@ -261,6 +267,60 @@ async def test_of_two_requests_at_once_one_writes_and_the_other_is_told(site: Si
 
     assert (423, "urn:tldr:problem:locked") == (other.status_code, other.json()["type"])
     assert (409, CONTENT) == (stale.status_code, await site.stored(path))
+
+
+async def test_a_writer_who_froze_longer_than_its_lease_damages_nothing(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, store, waking = await site.begin(), site.app.base.store, asyncio.Event()
+    frozen = asyncio.Event()
+
+    async def freeze(key: str, body: bytes) -> Stored:
+        monkeypatch.undo()
+        frozen.set()
+        await waking.wait()
+        return await store.put(key, body)
+
+    monkeypatch.setattr(store, "put", freeze)
+    first = asyncio.create_task(site.send(path, 0, CONTENT[: PART + 1]))
+    async with asyncio.timeout(10):
+        await frozen.wait()
+    await age(site, "lease_until = now() - interval '1 second'")
+    second = await site.send(path, 0, CONTENT[:1000])
+    third = await site.send(path, 1000, CONTENT[1000:])
+    waking.set()
+
+    assert [423, 204, 204] == [(await first).status_code, second.status_code, third.status_code]
+    assert CONTENT == await site.stored(path)
+
+
+async def test_a_request_that_comes_together_with_a_deletion_brings_nothing_back(site: Site) -> None:
+    path = await site.begin()
+    open_uploads = opener(UploadRows, database=site.app.base.database, outbox=site.app.base.outbox)
+    upload_id = UploadId(path.rpartition("/")[2])
+    async with open_uploads(OrganizationId(site.customer.organization_id)) as tables:
+        there = await tables.find(upload_id)
+        deleted = await site.client.delete(path)
+        claim = await tables.claim(upload_id, lease_s=30, keep_s=3600)
+
+    assert (True, 204, None) == (there is not None, deleted.status_code, claim)
+    assert 410 == (await site.client.get(path)).status_code
+
+
+async def test_what_is_deleted_while_it_is_written_is_swept_after_its_writer(site: Site) -> None:
+    path, sweep = await site.begin(), upload_sweep(site.app.base)
+    writing = await site.connect(path, offset=0, length=len(CONTENT))
+    await writing.send(CONTENT[: PART + 10])
+    await site.until_offset(path, PART)
+    await site.client.delete(path)
+
+    await sweep.turn()
+    kept = len(await site.objects())
+    await age(site, "lease_until = now() - interval '1 second'")
+    await sweep.turn()
+
+    assert (1, []) == (kept, await site.objects())
+    await writing.cut()
 
 
 async def test_many_who_write_at_once_leave_one_whole_file(site: Site) -> None:

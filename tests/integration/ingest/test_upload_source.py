@@ -1,5 +1,6 @@
 """An uploaded film becomes segments: read from its parts in the object store."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -30,14 +31,21 @@ def store(tmp_path: Path) -> FolderObjectStore:
 
 
 async def upload(
-    store: FolderObjectStore, body: bytes, *, part_bytes: int, missing: int | None = None
+    store: FolderObjectStore,
+    body: bytes,
+    *,
+    part_bytes: int,
+    missing: int | None = None,
+    damaged: int | None = None,
 ) -> None:
     parts = []
     for offset in range(0, len(body), part_bytes):
         part = body[offset : offset + part_bytes]
-        parts.append({"offset": offset, "size_bytes": len(part)})
+        sha256 = hashlib.sha256(part).hexdigest()
+        parts.append({"offset": offset, "size_bytes": len(part), "sha256": sha256})
         if offset != missing:
-            await store.put(keys.upload_part(ORGANIZATION, UPLOAD, offset=offset), part)
+            key = keys.upload_part(ORGANIZATION, UPLOAD, offset=offset, sha256=sha256)
+            await store.put(key, bytes(len(part)) if offset == damaged else part)
     manifest = {"size_bytes": len(body), "parts": parts, "name": "film.mp4", "content_type": "video/mp4"}
     await store.put(keys.upload_manifest(ORGANIZATION, UPLOAD), json.dumps(manifest).encode())
 
@@ -68,6 +76,18 @@ async def test_a_part_that_is_gone_is_told(missing: int, store: FolderObjectStor
         with pytest.raises(FetchFailed, match="upload is not there") as caught:
             await read_all(uploaded(bench, store))
     assert FailureKind.REFUSED is caught.value.failure.kind
+
+
+async def test_a_part_that_is_not_what_was_uploaded_is_told(store: FolderObjectStore) -> None:
+    body = bytes(range(1, 251)) * 100
+    await upload(store, body, part_bytes=10_000, damaged=10_000)
+    opened = await open_upload(store, organization_id=ORGANIZATION, upload_id=UPLOAD)
+    read = bytearray()
+
+    with pytest.raises(FetchFailed, match="not what was uploaded") as caught:
+        async for chunk in opened.read(5):
+            read += chunk
+    assert (FailureKind.REFUSED, body[5:10_000]) == (caught.value.failure.kind, bytes(read))
 
 
 async def test_an_upload_without_a_manifest_is_told(store: FolderObjectStore, tmp_path: Path) -> None:

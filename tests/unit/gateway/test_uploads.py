@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+from collections.abc import AsyncGenerator
 from datetime import UTC, datetime
 
 import pytest
@@ -17,7 +18,8 @@ from gateway.domain.uploads import (
     read_checksum,
     read_metadata,
 )
-from gateway.routes.uploads import is_chunk
+from gateway.routes.uploads import is_chunk, paced
+from gateway.workflow.uploads import BodyBroken
 from tests.builders import ORGANIZATION
 
 
@@ -103,3 +105,36 @@ def test_only_the_chunks_of_uploads_may_be_longer_than_other_bodies(
     method: str, path: str, expected: bool
 ) -> None:
     assert expected is is_chunk({"method": method, "path": path})
+
+
+class Line:
+    """A connection that brings a piece now and then, and the clock of whoever waits for it."""
+
+    def __init__(self, *, pieces: int, piece_bytes: int, every_s: float) -> None:
+        self.pieces, self.piece_bytes, self.every_s = pieces, piece_bytes, every_s
+        self.now_s = 0.0
+
+    async def stream(self) -> AsyncGenerator[bytes]:
+        for _ in range(self.pieces):
+            self.now_s += self.every_s
+            yield bytes(self.piece_bytes)
+
+    async def take(self, *, storing_s: float = 0.0) -> int:
+        taken_bytes = 0
+        async for chunk in paced(self.stream(), now_s=lambda: self.now_s):
+            taken_bytes += len(chunk)
+            self.now_s += storing_s
+        return taken_bytes
+
+
+async def test_a_body_that_only_drips_is_not_waited_for() -> None:
+    line = Line(pieces=100, piece_bytes=1, every_s=14)
+
+    with pytest.raises(BodyBroken, match="only 3 bytes came in 42 s"):
+        await line.take()
+    assert 42 == line.now_s
+
+
+async def test_a_slow_line_is_waited_for_and_so_is_a_slow_store() -> None:
+    assert 1_000_000 == await Line(pieces=100, piece_bytes=10_000, every_s=1).take()
+    assert 100 == await Line(pieces=100, piece_bytes=1, every_s=0.1).take(storing_s=20)

@@ -66,7 +66,8 @@ ALTER TABLE streams
 # Their objects are deleted before the row says so: whoever dies in between leaves the upload on this list.
 _EXPIRED = """
 SELECT u.organization_id, u.upload_id FROM uploads u
-WHERE u.expires_at < now() AND u.swept_at IS NULL ORDER BY u.expires_at LIMIT at_most
+WHERE u.expires_at < now() AND u.swept_at IS NULL AND (u.lease_until IS NULL OR u.lease_until < now())
+ORDER BY u.expires_at LIMIT at_most
 """
 _FORGET = """
 WITH old AS (

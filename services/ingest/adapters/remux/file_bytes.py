@@ -5,6 +5,7 @@ Every failure is a `FetchFailed`. What the bytes mean is not known here.
 """
 
 import asyncio
+import hashlib
 import json
 import re
 from bisect import bisect_right
@@ -209,51 +210,78 @@ class StreamedFile:
         """A reading ends with its reader."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """Bytes of an upload that lie in one object."""
+
+    key: str
+    size_bytes: int
+    sha256: str
+
+
 class UploadedFile:
-    """The parts of an upload, as its manifest lists them."""
+    """The parts of an upload, as its manifest lists them; what is read from its beginning is compared with its hash."""
 
     is_seekable = True
 
-    def __init__(self, store: ObjectStore, *, part_keys: tuple[str, ...], ends: tuple[int, ...]) -> None:
+    def __init__(self, store: ObjectStore, parts: tuple[_Part, ...]) -> None:
         self._store = store
-        self._part_keys = part_keys
-        self._ends = ends
+        self._parts = parts
+        self._ends = tuple(accumulate(part.size_bytes for part in parts))
 
     @property
     def size_bytes(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
-        while offset < self.size_bytes:
-            chunk = await self._chunk(offset)
-            yield chunk
-            offset += len(chunk)
+        first = bisect_right(self._ends, offset)
+        skipped = offset - (self._ends[first - 1] if first else 0)
+        for part in self._parts[first:]:
+            async with aclosing(self._read_part(part, skipped)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            skipped = 0
 
     async def close(self) -> None:
         """Nothing is held."""
 
-    async def _chunk(self, offset: int) -> bytes:
-        part = bisect_right(self._ends, offset)
-        start = offset - (self._ends[part - 1] if part else 0)
-        size = self._ends[part] - offset
-        chunk = await _stored(self._store, self._part_keys[part], start, start + min(size, PART_READ_BYTES))
-        if not chunk:
-            raise _failed(FailureKind.REFUSED, "a part of the upload is incomplete")
-        return chunk
+    async def _read_part(self, part: _Part, skipped: int) -> AsyncGenerator[bytes, None]:
+        """The last chunk comes only where the whole part is what was uploaded."""
+        digest, is_whole, start = hashlib.sha256(), skipped == 0, skipped
+        while start < part.size_bytes:
+            chunk = await _stored(self._store, part.key, start, min(start + PART_READ_BYTES, part.size_bytes))
+            if not chunk:
+                raise _failed(FailureKind.REFUSED, "a part of the upload is incomplete")
+            start += len(chunk)
+            await asyncio.to_thread(digest.update, chunk)
+            if is_whole and start == part.size_bytes and digest.hexdigest() != part.sha256:
+                raise _failed(FailureKind.REFUSED, "a part of the upload is not what was uploaded")
+            yield chunk
 
 
 async def open_upload(store: ObjectStore, *, organization_id: OrganizationId, upload_id: str) -> UploadedFile:
     """The uploaded file. Raises FetchFailed."""
     text = await _stored(store, keys.upload_manifest(organization_id, upload_id), 0, PART_READ_BYTES)
     try:
-        parts = sorted((int(part["offset"]), int(part["size_bytes"])) for part in json.loads(text)["parts"])
+        listed = [
+            (int(part["offset"]), int(part["size_bytes"]), str(part["sha256"]))
+            for part in json.loads(text)["parts"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise _failed(FailureKind.REFUSED, "the list of the upload's parts cannot be read") from error
-    ends = tuple(accumulate(size for _, size in parts))
-    if any(size <= 0 for _, size in parts) or [0, *ends[:-1]] != [offset for offset, _ in parts]:
+    listed.sort()
+    ends = tuple(accumulate(size for _, size, _ in listed))
+    if any(size <= 0 for _, size, _ in listed) or [0, *ends[:-1]] != [offset for offset, _, _ in listed]:
         raise _failed(FailureKind.REFUSED, "the upload has a hole")
-    named = tuple(keys.upload_part(organization_id, upload_id, offset=offset) for offset, _ in parts)
-    return UploadedFile(store, part_keys=named, ends=ends)
+    parts = tuple(
+        _Part(
+            key=keys.upload_part(organization_id, upload_id, offset=offset, sha256=sha256),
+            size_bytes=size,
+            sha256=sha256,
+        )
+        for offset, size, sha256 in listed
+    )
+    return UploadedFile(store, parts)
 
 
 async def _stored(store: ObjectStore, key: str, start: int, end: int) -> bytes:
