@@ -66,6 +66,10 @@ class Source(Part):
         description="When the source says that the stream began: at an address that serves one stream after the "
         "other, older media is another stream's.",
     )
+    awaited_until: AwareDatetime | None = Field(
+        default=None,
+        description="Until when the source may not be there yet; without it, the patience of whoever follows holds.",
+    )
 
 
 class SegmentRef(Part):

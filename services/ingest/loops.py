@@ -6,7 +6,7 @@ While the database is away the followers go on: only a lease that is known to be
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from time import monotonic
 
@@ -141,13 +141,21 @@ class FollowerFactory:
             source=source,
             archive=self.archive,
             journal=self.journal,
-            policy=self.policy,
+            policy=self._policy_for(opened),
             clock=self.clock,
             gate=self.gate if opened.stream.lane is Lane.VOD else None,
         )
         if refusal:
             follower.refuse(refusal)
         return follower
+
+    def _policy_for(self, opened: Opened) -> FollowerPolicy:
+        """Whoever holds it, a source that was not there yet is awaited until the same moment."""
+        until = opened.stream.source.awaited_until
+        if until is None or opened.progress.cursor.joined:
+            return self.policy
+        left_s = (until - self.clock()).total_seconds()
+        return replace(self.policy, tracker=self.policy.tracker.waiting(left_s))
 
     def _open(self, opened: Opened) -> MediaSource:
         """Raises SourceUnusable."""

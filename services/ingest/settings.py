@@ -43,7 +43,10 @@ class IngestSettings(ServiceSettings):
         default=300, ge=16, description="Segments of a stream that may wait for the database."
     )
     start_patience_s: float = Field(
-        default=60.0, gt=0, description="How long a playlist may be missing at first."
+        default=60.0,
+        gt=0,
+        description="How long a playlist may be missing at first; that of a live stream which a customer submits may "
+        "be until 30 s before the gateway's STREAM_START_DEADLINE_S is over.",
     )
     stall_s: float = Field(default=10.0, gt=0, description="Silence after which a stream counts as stalled.")
     dead_after_s: float = Field(default=600.0, gt=0, description="Silence after which a stream is over.")

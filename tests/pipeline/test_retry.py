@@ -18,7 +18,9 @@ async def test_a_stream_that_came_too_late_completes_when_it_is_retried(
     film = make_film(tmp_path / "film.mp4", duration_s=20)
     async with (
         HlsOrigin(film, speed=10, initial_segments=1) as origin,
-        product(installation, reachable=(origin.url,), start_patience_s="1") as made,
+        product(
+            installation, reachable=(origin.url,), start_patience_s="1", stream_start_deadline_s="30"
+        ) as made,
         customer_of(made) as customer,
     ):
         failed = await customer.call("POST", "/v1/streams", {"source_url": origin.url})

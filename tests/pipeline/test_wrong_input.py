@@ -30,7 +30,9 @@ async def test_a_page_instead_of_a_playlist_ends_in_an_error_that_says_so(
 ) -> None:
     async with (
         HlsOrigin(film) as origin,
-        product(installation, reachable=(origin.url,), start_patience_s="1") as made,
+        product(
+            installation, reachable=(origin.url,), start_patience_s="1", stream_start_deadline_s="30"
+        ) as made,
         customer_of(made) as customer,
     ):
         origin.faults[r".*\.m3u8"] = html

@@ -1,7 +1,7 @@
 """A stream and its endpoints as they are first written, and the events that announce them."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway.domain.endpoint import MAX_ATTEMPTS
@@ -13,6 +13,8 @@ from shared.ids import ConnectionId, EndpointId, OrganizationId, StreamId, event
 
 MAX_EXTERNAL_ID = 600
 UNKNOWN_GAME = "Unknown"
+# Who follows the source gives it up first, and can say what was wrong with it; our deadline knows only of silence.
+BEFORE_DEADLINE = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,7 @@ def stream_online(stream: NewStream, *, run: int = 0) -> StreamOnline:
             sealed_headers=stream.sealed_headers,
             display_url=stream.display_url,
             began_at=stream.source_started_at,
+            awaited_until=_awaited_until(stream),
         ),
         profile_key=stream.profile_key,
         external_id=stream.external_id,
@@ -94,6 +97,13 @@ def stream_online(stream: NewStream, *, run: int = 0) -> StreamOnline:
         game_name=stream.game_name or UNKNOWN_GAME,
         started_at=stream.source_started_at,
     )
+
+
+def _awaited_until(stream: NewStream) -> datetime | None:
+    """A customer may submit a live stream before it begins; a recording, or what 100ms says is live, is there."""
+    if stream.lane is not Lane.LIVE or stream.connection_id is not None:
+        return None
+    return stream.deadline_at - BEFORE_DEADLINE
 
 
 def stream_offline(place: StreamPlace, *, reason: str, at: datetime) -> StreamOffline:

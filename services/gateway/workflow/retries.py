@@ -67,8 +67,9 @@ class Retries:
                 raise NotFound("Stream not found")
             _check(ended)
             now, run = self.clock(), ended.run + 1
-            await tables.begin_anew(stream_id, run=run, at=now, deadline_at=now + self.start_deadline)
-            await tables.emit(stream_online(replace(ended.stream, created_at=now), run=run))
+            stream = replace(ended.stream, created_at=now, deadline_at=now + self.start_deadline)
+            await tables.begin_anew(stream_id, run=run, at=now, deadline_at=stream.deadline_at)
+            await tables.emit(stream_online(stream, run=run))
         found = await self.views.stream(caller.organization_id, stream_id)
         if found is None:
             raise NotFound("Stream not found")

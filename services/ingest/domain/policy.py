@@ -54,6 +54,10 @@ class TrackerPolicy:
     variant_interval_s: float = 3.0
     variant_rest_s: float = 30.0
 
+    def waiting(self, start_s: float) -> "TrackerPolicy":
+        """The same, for a source that may not be there for so long from now on."""
+        return replace(self, start_patience_s=max(self.start_patience_s, start_s))
+
     def scaled(self, *, speed: float) -> "TrackerPolicy":
         """The same patience for a source that runs `speed` times as fast as real time."""
         return replace(self, **{name: getattr(self, name) / speed for name in _WALL_TIMES})

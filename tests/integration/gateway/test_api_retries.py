@@ -47,6 +47,9 @@ async def test_a_failed_stream_runs_again_under_its_id_with_its_source_and_profi
     first, second = await gateway_app.emitted("stream.online")
     assert (0, 1) == (first["run"], second["run"])
     assert first["event_id"] != second["event_id"]
+    # It may come as late as after the first submission.
+    awaited = [event["source"].pop("awaited_until") for event in (first, second)]
+    assert awaited[0] < awaited[1]
     same = ("stream_id", "source", "profile_key", "lane")
     assert [first[name] for name in same] == [second[name] for name in same]
     assert SOURCE == gateway_app.keyring.decrypt(

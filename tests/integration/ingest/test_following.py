@@ -3,8 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -224,6 +224,47 @@ async def test_a_live_stream_is_archived_whole_and_ends(installation: Installati
         for key, size, digest in await bench.rows("SELECT key, size_bytes, sha256 FROM ingest.segments"):
             assert size == (installation.folder / "objects" / key).stat().st_size
             assert digest[:16] in key
+
+
+IMPATIENT = replace(POLICY, tracker=replace(POLICY.tracker, start_patience_s=0.1))
+
+
+async def test_a_stream_that_is_awaited_may_begin_late_and_under_another_owner(
+    installation: Installation, film: Path
+) -> None:
+    async with live(film) as origin, bench_for(installation, origin) as bench:
+        await bench.handle(bench.intake.on_stream_online, awaited(origin.url, for_s=60))
+        first = bench.replica("a", lease_s=0.4, policy=IMPATIENT)
+        second = bench.replica("b", lease_s=0.4, policy=IMPATIENT)
+        for replica in (first, second):
+            before = len(origin.requests)
+            async with asyncio.timeout(20):
+                while len(origin.requests) < before + 2:
+                    await turn(replica)
+            if replica is first:
+                await kill(first)
+        origin.go_live()
+        await bench.until_ended(second)
+        await assert_whole(bench, origin)
+
+
+async def test_a_stream_that_does_not_come_is_awaited_until_its_moment_and_no_longer(
+    installation: Installation, film: Path
+) -> None:
+    async with live(film) as origin, bench_for(installation, origin) as bench:
+        event = awaited(origin.url, for_s=2)
+        await bench.handle(bench.intake.on_stream_online, event)
+        await bench.until_ended(bench.replica("a", policy=IMPATIENT))
+        (ended,) = await bench.events(StreamEnded)
+        assert event.source.awaited_until is not None
+        assert EndCause.SOURCE_UNREACHABLE == ended.cause
+        assert event.source.awaited_until <= ended.occurred_at
+
+
+def awaited(url: str, *, for_s: float) -> StreamOnline:
+    event = online(url)
+    until = event.occurred_at + timedelta(seconds=for_s)
+    return event.model_copy(update={"source": event.source.model_copy(update={"awaited_until": until})})
 
 
 async def test_a_killed_owner_is_replaced_without_loss_or_double(
