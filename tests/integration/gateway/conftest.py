@@ -1,9 +1,11 @@
-"""A database with the gateway's schema alone, copied for each test: no queue is needed here."""
+"""A database with the gateway's schema alone, copied or emptied for each test: no queue is needed here."""
 
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -36,6 +38,41 @@ async def gateway_template(postgres: Postgres) -> AsyncIterator[GatewayTemplate]
 @pytest.fixture
 async def gateway_database(postgres: Postgres, gateway_template: GatewayTemplate) -> AsyncIterator[Database]:
     """The gateway's database as its own login role sees it: forced row-level security is in effect."""
+    async with _copy_of(gateway_template, postgres) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+async def _kept_database(postgres: Postgres, gateway_template: GatewayTemplate) -> AsyncIterator[Database]:
+    async with _copy_of(gateway_template, postgres) as database:
+        yield database
+
+
+@pytest.fixture
+async def emptied_database(postgres: Postgres, _kept_database: Database) -> Database:
+    """As `gateway_database`, in a fraction of the time: one for a module's tests, emptied before each."""
+    name = urlsplit(_kept_database.url).path.removeprefix("/")
+    await execute(database_url(postgres.admin_url, name), _EMPTY)
+    return _kept_database
+
+
+_EMPTY = """
+DO $$
+DECLARE place record;
+BEGIN
+    SET LOCAL session_replication_role = replica;
+    FOR place IN
+        SELECT tablename FROM pg_tables
+        WHERE schemaname = 'gateway' AND tablename NOT IN ('alembic_version', 'broker_epoch')
+    LOOP
+        EXECUTE format('DELETE FROM gateway.%I', place.tablename);
+    END LOOP;
+END $$
+"""
+
+
+@asynccontextmanager
+async def _copy_of(gateway_template: GatewayTemplate, postgres: Postgres) -> AsyncIterator[Database]:
     name = f"db_{secrets.token_hex(6)}"
     await execute(postgres.admin_url, f"CREATE DATABASE {name} TEMPLATE {gateway_template.name}")
     address = database_url(postgres.admin_url, name)

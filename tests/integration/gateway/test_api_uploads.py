@@ -124,8 +124,8 @@ async def site_on(database: Database, folder: Path, **changes: Any) -> AsyncIter
 
 
 @pytest.fixture
-async def site(gateway_database: Database, tmp_path: Path) -> AsyncIterator[Site]:
-    async with site_on(gateway_database, tmp_path) as started:
+async def site(emptied_database: Database, tmp_path: Path) -> AsyncIterator[Site]:
+    async with site_on(emptied_database, tmp_path) as started:
         yield started
 
 
@@ -240,9 +240,9 @@ async def until_free(site: Site, path: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_long_tail_of_a_broken_connection_is_kept(gateway_database: Database, tmp_path: Path) -> None:
+async def test_a_long_tail_of_a_broken_connection_is_kept(emptied_database: Database, tmp_path: Path) -> None:
     content = random.Random(3).randbytes(4 * LEAST_TAIL_BYTES)
-    async with site_on(gateway_database, tmp_path, upload_part_bytes=8 * LEAST_TAIL_BYTES) as site:
+    async with site_on(emptied_database, tmp_path, upload_part_bytes=8 * LEAST_TAIL_BYTES) as site:
         path = await site.begin(len(content))
         broken = await site.connect(path, offset=0, length=len(content))
         await broken.send(content[: LEAST_TAIL_BYTES + 7])
@@ -411,9 +411,9 @@ async def test_another_organizations_finished_upload_is_no_source(site: Site) ->
     assert (422, []) == (answer.status_code, await site.app.rows("SELECT 1 FROM streams", other))
 
 
-async def test_what_an_organization_may_keep_is_bounded(gateway_database: Database, tmp_path: Path) -> None:
+async def test_what_an_organization_may_keep_is_bounded(emptied_database: Database, tmp_path: Path) -> None:
     caps = {"upload_max_bytes": 1000, "upload_total_bytes": 1500, "upload_unfinished": 2}
-    async with site_on(gateway_database, tmp_path, **caps) as site:
+    async with site_on(emptied_database, tmp_path, **caps) as site:
 
         async def begin(size_bytes: int) -> int:
             answer = await site.client.post("/v1/uploads", headers={"Upload-Length": str(size_bytes)})

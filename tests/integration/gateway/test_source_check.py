@@ -71,8 +71,8 @@ async def checking(
 
 
 @pytest.fixture
-async def app(gateway_database: Database, tmp_path: Path, origin: Origin) -> AsyncIterator[GatewayApp]:
-    async with checking(gateway_database, tmp_path, origin) as started:
+async def app(emptied_database: Database, tmp_path: Path, origin: Origin) -> AsyncIterator[GatewayApp]:
+    async with checking(emptied_database, tmp_path, origin) as started:
         yield started
 
 
@@ -152,7 +152,7 @@ async def test_a_stream_that_is_not_there_yet_is_accepted_and_says_so(
 
 
 async def test_a_source_that_hangs_holds_the_answer_up_for_the_time_that_is_set(
-    gateway_database: Database, tmp_path: Path, origin: Origin
+    emptied_database: Database, tmp_path: Path, origin: Origin
 ) -> None:
     released = asyncio.Event()
 
@@ -161,7 +161,7 @@ async def test_a_source_that_hangs_holds_the_answer_up_for_the_time_that_is_set(
         return web.Response()
 
     origin.answers["/live.m3u8"] = hang
-    async with checking(gateway_database, tmp_path, origin, source_check_s=0.5) as app:
+    async with checking(emptied_database, tmp_path, origin, source_check_s=0.5) as app:
         customer = await app.register()
         began = monotonic()
         body = await app.submit(customer, source_url=origin.base_url + "/live.m3u8")
@@ -239,9 +239,9 @@ async def test_custom_headers_reach_the_source_and_are_told_nowhere(app: Gateway
 
 
 async def test_headers_are_gone_after_a_redirect_to_another_origin(
-    gateway_database: Database, tmp_path: Path, origin: Origin
+    emptied_database: Database, tmp_path: Path, origin: Origin
 ) -> None:
-    async with Origin() as elsewhere, checking(gateway_database, tmp_path, origin, elsewhere) as app:
+    async with Origin() as elsewhere, checking(emptied_database, tmp_path, origin, elsewhere) as app:
         target = elsewhere.serves("/x.m3u8", b"#EXTM3U\n")
 
         async def away(_: web.Request) -> web.Response:
@@ -258,12 +258,12 @@ async def test_headers_are_gone_after_a_redirect_to_another_origin(
 
 
 async def test_a_twitch_channel_brings_title_game_and_start(
-    gateway_database: Database, tmp_path: Path
+    emptied_database: Database, tmp_path: Path
 ) -> None:
     channel = Channel("SomeBody", title="Finals", game_name="Chess", started_at=STARTED_AT)
     async with (
         TwitchDouble({"somebody": channel}) as twitch,
-        with_twitch(gateway_database, tmp_path, twitch) as app,
+        with_twitch(emptied_database, tmp_path, twitch) as app,
     ):
         customer = await app.register()
         taken = await app.submit(customer, source_url="https://twitch.tv/SomeBody")
@@ -287,10 +287,10 @@ async def test_a_twitch_channel_brings_title_game_and_start(
     assert 1 == twitch.calls.tokens
 
 
-async def test_a_token_that_was_revoked_is_renewed_once(gateway_database: Database, tmp_path: Path) -> None:
+async def test_a_token_that_was_revoked_is_renewed_once(emptied_database: Database, tmp_path: Path) -> None:
     async with (
         TwitchDouble({"somebody": Channel("S")}) as twitch,
-        with_twitch(gateway_database, tmp_path, twitch) as app,
+        with_twitch(emptied_database, tmp_path, twitch) as app,
     ):
         customer = await app.register()
         await app.submit(customer, source_url="https://twitch.tv/somebody")
@@ -300,17 +300,17 @@ async def test_a_token_that_was_revoked_is_renewed_once(gateway_database: Databa
 
 
 async def test_a_channel_that_twitch_does_not_know_is_refused(
-    gateway_database: Database, tmp_path: Path
+    emptied_database: Database, tmp_path: Path
 ) -> None:
-    async with TwitchDouble({}) as twitch, with_twitch(gateway_database, tmp_path, twitch) as app:
+    async with TwitchDouble({}) as twitch, with_twitch(emptied_database, tmp_path, twitch) as app:
         detail = await refused(app, await app.register(), "https://twitch.tv/nobody")
     assert "Twitch has no channel nobody" == detail
 
 
 async def test_a_twitch_api_that_fails_blocks_no_submission(
-    gateway_database: Database, tmp_path: Path
+    emptied_database: Database, tmp_path: Path
 ) -> None:
-    async with TwitchDouble({}) as twitch, with_twitch(gateway_database, tmp_path, twitch) as app:
+    async with TwitchDouble({}) as twitch, with_twitch(emptied_database, tmp_path, twitch) as app:
         customer = await app.register()
         twitch.status = 503
         failing = await app.submit(customer, source_url="https://twitch.tv/somebody")
@@ -320,7 +320,7 @@ async def test_a_twitch_api_that_fails_blocks_no_submission(
         await twitch.close()
         away = await app.submit(customer, source_url="https://twitch.tv/somebody")
     assert ["unchecked"] * 3 == [body["source_check"]["status"] for body in (failing, refusing, away)]
-    assert "Unknown" == (await first_event(gateway_database, tmp_path))["game_name"]
+    assert "Unknown" == (await first_event(emptied_database, tmp_path))["game_name"]
 
 
 async def first_event(database: Database, folder: Path) -> dict[str, Any]:
