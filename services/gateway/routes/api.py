@@ -27,6 +27,7 @@ from gateway.routes.any_origin import AnyOrigin
 from gateway.routes.edge import TRACE_HEADER, BodyLimit, Edge
 from gateway.routes.problems import MEDIA_TYPE, problems_of
 from gateway.routes.use_cases import UseCases
+from gateway.workflow.uploads import ChecksumWrong
 
 ALIASES = ("/v1", "/api/v1")
 DESCRIPTION = (
@@ -134,6 +135,7 @@ def create_api(
     app.state.use_cases = use_cases
     _include_routers(app, prefix=prefix)
     problems.install(app)
+    app.add_exception_handler(ChecksumWrong, uploads.mismatch)  # type: ignore[arg-type]
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, is_bounded_elsewhere=uploads.is_chunk)
     app.add_middleware(
         CORSMiddleware,

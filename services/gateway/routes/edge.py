@@ -1,7 +1,7 @@
-"""What surrounds every request: body limit, trace id, security and rate limit headers, log line and metric."""
+"""What surrounds every request: body limit and pace, trace id, security and rate limit headers, log line and metric."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from http import HTTPStatus
 from time import monotonic, perf_counter
 from types import MappingProxyType
@@ -9,11 +9,13 @@ from types import MappingProxyType
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.routes.limit_headers import limit_headers
 from gateway.routes.limited import verdict_on
 from gateway.routes.problems import NO_SUCH_PATH, problem
+from gateway.workflow.uploads import BodyBroken
 from shared import metrics
 from shared.trace import current_trace_id
 
@@ -21,6 +23,9 @@ log = structlog.get_logger()
 
 TRACE_HEADER = "X-Trace-Id"
 BODY_WITHIN_S = 30.0
+NOTHING_FOR_S = 15.0
+PACE_GRACE_S = 30.0
+LEAST_BYTES_PER_S = 8 * 1024
 _SECURITY: Mapping[str, str] = MappingProxyType(
     {
         "X-Content-Type-Options": "nosniff",
@@ -142,3 +147,30 @@ class BodyLimit:
 
     def _refusal(self) -> ASGIApp:
         return problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, code="body_too_large", detail=self._text())
+
+
+async def paced(
+    stream: AsyncGenerator[bytes], *, now_s: Callable[[], float] = monotonic
+) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises BodyBroken when it breaks off, nothing comes for long, or it only drips.
+
+    Time that we take to store what came does not count: a writer's place is not to be had for a byte now and then.
+    """
+    received_bytes, waited_s, began_s = 0, 0.0, now_s()
+    while (chunk := await _next(stream)) is not None:
+        received_bytes += len(chunk)
+        waited_s += now_s() - began_s
+        if received_bytes < (waited_s - PACE_GRACE_S) * LEAST_BYTES_PER_S:
+            raise BodyBroken(f"only {received_bytes} bytes came in {waited_s:.0f} s")
+        yield chunk
+        began_s = now_s()
+
+
+async def _next(stream: AsyncGenerator[bytes]) -> bytes | None:
+    try:
+        async with asyncio.timeout(NOTHING_FOR_S):
+            return await anext(stream, None)
+    except ClientDisconnect as error:
+        raise BodyBroken("the connection broke") from error
+    except TimeoutError as error:
+        raise BodyBroken(f"nothing came for {NOTHING_FOR_S:g} s") from error

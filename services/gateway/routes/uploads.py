@@ -1,35 +1,29 @@
 """Resumable uploads of files, as tus 1.0 speaks; a finished one is the source of a stream as `upload:<id>`."""
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from email.utils import format_datetime
 from http import HTTPStatus
-from time import monotonic
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Header, Request
 from fastapi.responses import JSONResponse, Response
-from starlette.requests import ClientDisconnect
 from starlette.types import Scope as AsgiScope
 
 from gateway.domain.refusals import Malformed, WrongMediaType, WrongVersion
 from gateway.domain.scopes import Scope
 from gateway.domain.uploads import CHECKSUMS, PublicUpload, Upload, UploadId, public_upload, read_checksum
+from gateway.routes.edge import paced
 from gateway.routes.limited import LimitedByKey
 from gateway.routes.problems import MEDIA_TYPE, Problem, problems_of
 from gateway.routes.use_cases import Use, needs
 from gateway.workflow.authentication import Caller
-from gateway.workflow.uploads import BodyBroken, ChecksumWrong
+from gateway.workflow.uploads import ChecksumWrong
 from shared.trace import current_trace_id
 
 TUS = "1.0.0"
 EXTENSIONS = "creation,expiration,termination,checksum"
 CHUNK_TYPE = "application/offset+octet-stream"
 CHECKSUM_MISMATCH = 460  # tus' own status
-NOTHING_FOR_S = 15.0
-PACE_GRACE_S = 30.0
-LEAST_BYTES_PER_S = 8 * 1024
 ASKED_HEADERS = ("Tus-Resumable", "Upload-Length", "Upload-Offset", "Upload-Metadata", "Upload-Checksum")
 TOLD_HEADERS = (
     *("Location", "Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
@@ -143,17 +137,14 @@ async def receive_chunk(
     """Bytes of the file from this offset on: all that are left, or some. What was stored counts if the rest fails."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != CHUNK_TYPE:
         raise WrongMediaType(f"Send the bytes with the header Content-Type: {CHUNK_TYPE}")
-    try:
-        upload = await use.uploads.receive(
-            caller,
-            UploadId(upload_id),
-            offset_bytes=upload_offset,
-            announced_bytes=_announced(request),
-            body=paced(request.stream()),
-            checksum=read_checksum(upload_checksum) if upload_checksum else None,
-        )
-    except ChecksumWrong as wrong:
-        return _mismatch(wrong)
+    upload = await use.uploads.receive(
+        caller,
+        UploadId(upload_id),
+        offset_bytes=upload_offset,
+        announced_bytes=_announced(request),
+        body=paced(request.stream()),
+        checksum=read_checksum(upload_checksum) if upload_checksum else None,
+    )
     return Response(status_code=HTTPStatus.NO_CONTENT, headers=_told(upload))
 
 
@@ -185,35 +176,8 @@ def _announced(request: Request) -> int | None:
     return int(text) if text is not None else None
 
 
-async def paced(
-    stream: AsyncGenerator[bytes], *, now_s: Callable[[], float] = monotonic
-) -> AsyncIterator[bytes]:
-    """The body as it comes. Raises BodyBroken when it breaks off, nothing comes for long, or it only drips.
-
-    Time that we take to store what came does not count: a writer's place is not to be had for a byte now and then.
-    """
-    received_bytes, waited_s, began_s = 0, 0.0, now_s()
-    while (chunk := await _next(stream)) is not None:
-        received_bytes += len(chunk)
-        waited_s += now_s() - began_s
-        if received_bytes < (waited_s - PACE_GRACE_S) * LEAST_BYTES_PER_S:
-            raise BodyBroken(f"only {received_bytes} bytes came in {waited_s:.0f} s")
-        yield chunk
-        began_s = now_s()
-
-
-async def _next(stream: AsyncGenerator[bytes]) -> bytes | None:
-    try:
-        async with asyncio.timeout(NOTHING_FOR_S):
-            return await anext(stream, None)
-    except ClientDisconnect as error:
-        raise BodyBroken("the connection broke") from error
-    except TimeoutError as error:
-        raise BodyBroken(f"nothing came for {NOTHING_FOR_S:g} s") from error
-
-
-def _mismatch(wrong: ChecksumWrong) -> JSONResponse:
-    """The status has no name in HTTP's register, so the document is made by hand."""
+async def mismatch(_request: Request, wrong: ChecksumWrong) -> Response:
+    """How the application answers this error: its status has no name in HTTP's register, so by hand."""
     body = {
         "type": f"urn:tldr:problem:{wrong.code}",
         "title": "Checksum Mismatch",

@@ -18,7 +18,8 @@ from gateway.domain.uploads import (
     read_checksum,
     read_metadata,
 )
-from gateway.routes.uploads import is_chunk, paced
+from gateway.routes.edge import paced
+from gateway.routes.uploads import is_chunk
 from gateway.workflow.uploads import BodyBroken
 from tests.builders import ORGANIZATION
 
