@@ -9,9 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any, Final, Protocol
+from typing import IO, Final, Protocol
 
-import ffmpeg
 import structlog
 
 from ingest.adapters.remux.file_bytes import FileBytes, FileHttp, open_http_file
@@ -21,7 +20,14 @@ from ingest.workflow.ports import FetchFailed
 from ingest.workflow.repair_ports import CutFile, OpenRecording, RecordingUnavailable, RecordingUnusable
 from shared.errors import PipelineError
 from shared.http_client import Downloaded, Limits
-from shared.media_runner import MediaCrashed, MediaRejected, MediaRunner, RelayedInput, RelayedProcess
+from shared.media_runner import (
+    MediaCrashed,
+    MediaRejected,
+    MediaRunner,
+    RelayedInput,
+    RelayedProcess,
+    input_arguments,
+)
 from shared.scratch import scratch_folder
 
 log = structlog.get_logger()
@@ -35,6 +41,12 @@ NOT_CUT: Final = "The recording cannot be cut: it is damaged, or its codecs do n
 _STREAMED: Final = (
     *("-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", "-avoid_negative_ts", "disabled"),
     *("-muxdelay", "0", "-muxpreload", "0", "-f", "mpegts", "pipe:1"),
+)
+# Packets as they are, with the recording's own times; each piece begins with a key frame.
+_PIECES: Final = (
+    *("-map", "0:v:0", "-map", "0:a:0?", "-c", "copy", "-avoid_negative_ts", "disabled"),
+    *("-muxdelay", "0", "-muxpreload", "0"),
+    *("-f", "segment", "-segment_format", "mpegts", "-segment_time", str(PIECE_S)),
 )
 _NAME: Final = "recording.mp4"
 _LATER: Final = frozenset({408, 425, 429})
@@ -133,7 +145,7 @@ class _Remote:
         prefix = f"cut-{self._cuts:04d}"
         part = self._folder / f"{prefix}.ts"
         await self._fetch(part, from_us=from_us, to_us=to_us)
-        source = ffmpeg.input(part.name, f="mpegts", copyts=None)
+        source = ("-copyts", *input_arguments(part.name, demuxer="mpegts"))
         async for piece in _divided(self._runner, self._folder, source, prefix=prefix):
             yield piece
         part.unlink()
@@ -153,10 +165,8 @@ class _Remote:
             raise _as_ours(relay.failure)
 
     async def _copy(self, part: Path, relay: FileRelay, *, from_us: int, to_us: int) -> None:
-        span = ("-copyts", "-ss", f"{from_us / 1e6:.6f}", "-t", f"{(to_us - from_us) / 1e6:.6f}")
-        source = RelayedInput(
-            protocol="http", demuxer="mov", path=relay.path, options=(*span, "-seekable", "1")
-        )
+        options = (*_span(from_us=from_us, to_us=to_us), "-seekable", "1")
+        source = RelayedInput(protocol="http", demuxer="mov", path=relay.path, options=options)
         work_dir = scratch_folder(str(self._folder / "relay"))
         opened = self._runner.relayed(source, _STREAMED, relay=relay.serve, work_dir=work_dir, cpu_s=CUT_S)
         async with opened as process:
@@ -189,14 +199,21 @@ class _File:
 
     async def cut(self, *, from_us: int, to_us: int) -> AsyncIterator[CutFile]:
         self._cuts += 1
-        source = ffmpeg.input(_NAME, f="mov", ss=from_us / 1e6, t=(to_us - from_us) / 1e6, copyts=None)
+        source = (*_span(from_us=from_us, to_us=to_us), *input_arguments(_NAME, demuxer="mov"))
         async for piece in _divided(self._runner, self._folder, source, prefix=f"cut-{self._cuts:04d}"):
             yield piece
 
 
-async def _divided(runner: MediaRunner, folder: Path, source: Any, *, prefix: str) -> AsyncIterator[CutFile]:
+def _span(*, from_us: int, to_us: int) -> tuple[str, ...]:
+    """Options before an input: this part of it, with its own times."""
+    return ("-copyts", "-ss", f"{from_us / 1e6:.6f}", "-t", f"{(to_us - from_us) / 1e6:.6f}")
+
+
+async def _divided(
+    runner: MediaRunner, folder: Path, source: tuple[str, ...], *, prefix: str
+) -> AsyncIterator[CutFile]:
     """Pieces are deleted when the next one is asked for: a long gap does not fill the disk twice."""
-    command = _command(source, f"{prefix}-%06d.ts")
+    command = (*source, *_PIECES, f"{prefix}-%06d.ts")
     try:
         await runner.run(command, work_dir=folder, wall_clock_s=CUT_S)
     except MediaRejected as error:
@@ -209,21 +226,3 @@ async def _divided(runner: MediaRunner, folder: Path, source: Any, *, prefix: st
 
 def _pieces(folder: Path, prefix: str) -> list[Path]:
     return sorted(folder.glob(f"{prefix}-*.ts"))
-
-
-def _command(source: Any, pattern: str) -> list[str]:
-    """Packets as they are, with the recording's own times; each piece begins with a key frame."""
-    written = ffmpeg.output(
-        source["v:0"],
-        source["a:0?"],
-        pattern,
-        c="copy",
-        avoid_negative_ts="disabled",
-        f="segment",
-        segment_format="mpegts",
-        segment_time=PIECE_S,
-        muxdelay=0,
-        muxpreload=0,
-    )
-    command: list[str] = written.compile()[1:]
-    return command
