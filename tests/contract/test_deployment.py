@@ -219,6 +219,15 @@ def test_ffmpeg_is_in_the_images_of_the_services_that_run_it_and_in_no_other() -
         )
     }
     assert running == having
+    assert running == cluster("compose.sandbox.yaml")["services"].keys()
+    assert {service("analyzer")["mem_limit"]} == {service(name)["mem_limit"] for name in running}
+    assert {tuple(service("analyzer")["tmpfs"])} == {tuple(service(name)["tmpfs"]) for name in running}
+
+
+def test_a_recording_fits_twice_on_the_folder_in_which_it_is_cut() -> None:
+    megabytes = re.search(r"size=(\d+)m", service("ingest")["tmpfs"][0])
+    assert megabytes is not None
+    assert int(service("ingest")["environment"]["RECORDING_BYTES"]) * 2 < int(megabytes[1]) * 1024**2
 
 
 def test_only_what_images_are_made_of_reaches_the_builder() -> None:
