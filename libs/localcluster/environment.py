@@ -55,6 +55,7 @@ class Installation:
             "OUTBOUND_ALLOW": ",".join(self.outbound_allow),
             "SCRATCH_FOLDER": str(self.folder / "scratch" / service),
             "SPOOL_FOLDER": str(self.folder / "spool"),
+            "REPAIR_FOLDER": str(self.folder / "repairs"),
             "DEFAULT_RATE_LIMIT": str(RATE_LIMIT),
             **self.extra,
         }

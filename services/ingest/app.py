@@ -19,6 +19,7 @@ from ingest.adapters.register import PostgresRegister
 from ingest.adapters.remux.dial import Dialler
 from ingest.adapters.remux.openers import RemuxedSources
 from ingest.adapters.repair_cutter import FileCutter, RangedCutter
+from ingest.adapters.repair_folder import repair_folder
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
 from ingest.adapters.streamlink import StreamlinkPages
@@ -148,7 +149,7 @@ async def _repairs(
     settings: IngestSettings, base: Foundation, http: SafeHttpClient, spool: FolderSpool, wake: asyncio.Event
 ) -> Repairs:
     runner = MediaRunner(sandbox=await detect_sandbox())
-    folder, most = scratch_folder(settings.repair_folder), settings.recording_bytes
+    folder, most = repair_folder(settings.repair_folder, now=utc_now()), settings.recording_bytes
     whole = FileCutter(http, runner, work_root=folder, max_bytes=most)
     return Repairs(
         owner=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",

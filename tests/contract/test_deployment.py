@@ -260,3 +260,10 @@ def test_dashboard_and_alerts_name_metrics_that_exist() -> None:
     named = {name for text in asked for name in re.findall(r"\btldr_\w+", text)}
     assert named
     assert set() == named - known
+
+
+def test_what_may_grow_beyond_a_tmpfs_lies_on_the_volume_of_ingest() -> None:
+    given = service("ingest")
+    [volume] = [each.split(":")[1] for each in given["volumes"] if each.startswith("ingest_spool:")]
+    for setting in ("SPOOL_FOLDER", "REPAIR_FOLDER"):
+        assert Path(given["environment"][setting]).is_relative_to(volume)
