@@ -5,7 +5,7 @@ A live stream may not exist yet, so a source that does not answer is no fault; o
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Literal
@@ -113,16 +113,27 @@ def judge(source: SourceAddress, answer: Answer) -> Findings:
 
 
 def unreachable(detail: str) -> Findings:
-    return Findings(check=SourceCheck(status=SourceStatus.UNREACHABLE, detail=detail[:MAX_DETAIL]))
+    return Findings(check=SourceCheck(status=SourceStatus.UNREACHABLE, detail=_storable(detail)[:MAX_DETAIL]))
 
 
 def of_channel(channel: ChannelNow) -> Findings:
     """The findings about a channel that exists, whether it sends now or not."""
+    channel = replace(
+        channel,
+        name=_storable(channel.name),
+        title=_storable(channel.title),
+        game_name=_storable(channel.game_name),
+    )
     if channel.started_at is None:
         status, detail = SourceStatus.UNREACHABLE, f"{channel.name} is not live just now"
     else:
         status, detail = SourceStatus.REACHABLE, f"{channel.name} is live"
     return Findings(check=SourceCheck(status=status, detail=detail[:MAX_DETAIL]), channel=channel)
+
+
+def _storable(text: str) -> str:
+    """What others wrote may hold what PostgreSQL's text and jsonb cannot."""
+    return text.replace("\x00", "").encode(errors="replace").decode()
 
 
 def kind_of(answer: Answer, *, is_hinted: bool) -> SourceKind | None:

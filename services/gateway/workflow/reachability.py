@@ -47,7 +47,7 @@ class Channels(Protocol):
 
 
 class Survey:
-    """`origins` looks at addresses; without it, nothing is looked at. `twitch` is there when it is configured."""
+    """`origins` looks at addresses, `twitch` is there when it is configured; in no time at all neither is asked."""
 
     def __init__(
         self, *, origins: Origins | None = None, twitch: Channels | None = None, within_s: float = 3.0
@@ -59,7 +59,7 @@ class Survey:
 
     async def of(self, source: SourceAddress, *, headers: Mapping[str, str]) -> Findings:
         """Raises Unacceptable for what can never become a stream."""
-        if self._free.locked():
+        if self._within_s <= 0 or self._free.locked():
             return self._counted(source, NOTHING_FOUND)
         async with self._free:
             return self._counted(source, await self._findings(source, headers))
@@ -71,7 +71,7 @@ class Survey:
         return findings
 
     async def _findings(self, source: SourceAddress, headers: Mapping[str, str]) -> Findings:
-        if source.is_read_by_http and self._origins is not None and self._within_s > 0:
+        if source.is_read_by_http and self._origins is not None:
             return await self._of_origin(self._origins, source, headers)
         if source.kind is SourceKind.TWITCH and source.page is not None and self._twitch is not None:
             return await self._of_channel(self._twitch, source.page.channel)
@@ -94,7 +94,7 @@ class Survey:
         if not login:
             return NOTHING_FOUND
         try:
-            async with asyncio.timeout(self._within_s or None):
+            async with asyncio.timeout(self._within_s):
                 channel = await twitch.now(login)
         except (TimeoutError, RetryableError, PermanentError) as error:
             log.warning("twitch_not_asked", login=login, reason=str(error) or type(error).__name__)

@@ -17,6 +17,8 @@ from shared.errors import PermanentError, RetryableError
 log = structlog.get_logger()
 
 LEAST_INTERVAL_S = 10.0
+# A channel may be off for the whole time that its stream is awaited, and each look is a process of its own.
+LONGEST_INTERVAL_S = 40.0
 
 
 class PageOffline(RetryableError):
@@ -44,7 +46,7 @@ class Pages(Protocol):
 
 
 class PageSource:
-    """Resolves no more often than every `LEAST_INTERVAL_S`, however often the follower asks."""
+    """Resolves no more often than every `LEAST_INTERVAL_S`, however often the follower asks; in vain, ever less."""
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class PageSource:
         self._hls: MediaSource | None = None
         self._is_stale = True
         self._resolve_at_s = 0.0
+        self._interval_s = LEAST_INTERVAL_S
         self._last_failure = _failure(FailureKind.NETWORK, "the page was not asked yet")
 
     async def playlist(self, *, from_sequence: int) -> MediaPlaylist:
@@ -98,9 +101,8 @@ class PageSource:
         """What was found last serves on where the page cannot be asked now: it may still be good."""
         if self._now_s() < self._resolve_at_s:
             return
-        self._resolve_at_s = self._now_s() + LEAST_INTERVAL_S
         try:
-            address = await self._pages.resolve(self._page_url)
+            address = await self._resolved()
         except (PageOffline, PageUnavailable) as error:
             self._note(error.code, str(error))
             self._last_failure = _failure(FailureKind.NETWORK, str(error))
@@ -113,6 +115,16 @@ class PageSource:
         self._is_stale = False
         if before is not None:
             await before.close()
+
+    async def _resolved(self) -> str:
+        """The interval begins when the page has answered: there may have been a queue."""
+        rest_s, self._interval_s = self._interval_s, min(2 * self._interval_s, LONGEST_INTERVAL_S)
+        try:
+            address = await self._pages.resolve(self._page_url)
+            rest_s = self._interval_s = LEAST_INTERVAL_S
+        finally:
+            self._resolve_at_s = self._now_s() + rest_s
+        return address
 
     def _note(self, outcome: str, detail: str) -> None:
         metrics.pages_resolved.labels(outcome).inc()

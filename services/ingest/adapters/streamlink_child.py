@@ -5,6 +5,7 @@ streamlink's requests know nothing of our address checks, so no other host may b
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,7 @@ PLUGINS = frozenset({"twitch", "youtube"})
 REQUEST_WITHIN_S = 8.0
 MAX_INPUT = 8192
 MAX_DETAIL = 300
+QUERY = re.compile(r"\?[^\s'\")]+")
 
 
 def resolve(url: str) -> dict[str, str]:
@@ -59,7 +61,8 @@ def found_in(streams: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _failure(kind: str, detail: str) -> dict[str, str]:
-    return {"failure": kind, "detail": detail[:MAX_DETAIL]}
+    """streamlink's words hold whole addresses, and their queries hold tokens."""
+    return {"failure": kind, "detail": QUERY.sub("?…", detail)[:MAX_DETAIL]}
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ async def checking(
     database: Database, folder: Path, *servers: HttpServer, **changes: Any
 ) -> AsyncIterator[GatewayApp]:
     allow = ",".join(urlsplit(server.base_url).netloc for server in servers)
-    settings = {"source_check_s": 1.0, "outbound_allow": allow} | changes
+    settings = {"source_check_s": 5.0, "outbound_allow": allow} | changes
     async with running_api(database.url, folder, **settings) as app:
         yield app
 

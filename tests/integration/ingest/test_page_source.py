@@ -277,8 +277,19 @@ async def test_a_page_is_not_asked_more_often_than_is_decent(origin: Origin, htt
     with pytest.raises(FetchFailed, match="503"):
         await source.playlist(from_sequence=0)
     clock.now_s += LEAST_INTERVAL_S
+    with pytest.raises(FetchFailed, match="503"):
+        await source.playlist(from_sequence=0)
+    assert 2 == pages.asked  # in vain before, so it is asked less often
+    clock.now_s += LEAST_INTERVAL_S
     assert 2 == len((await source.playlist(from_sequence=0)).segments)
     assert 3 == pages.asked
+
+
+def test_what_streamlink_says_of_an_address_is_told_without_its_query() -> None:
+    told = streamlink_child._failure(
+        "failed", "Unable to open URL: https://a.example.com/x.m3u8?sig=1&token=2 (403)"
+    )
+    assert "Unable to open URL: https://a.example.com/x.m3u8?… (403)" == told["detail"]
 
 
 async def test_a_page_that_cannot_be_asked_again_leaves_the_old_address_in_use(

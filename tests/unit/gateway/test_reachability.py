@@ -132,10 +132,21 @@ async def test_the_customers_headers_go_along_and_other_kinds_are_not_asked() ->
 
 async def test_nothing_is_asked_when_the_check_is_turned_off() -> None:
     origin = Origin(answer())
+    survey = Survey(origins=origin, twitch=Channels(None), within_s=0)
 
-    found = await Survey(origins=origin, within_s=0).of(PLAYLIST, headers={})
+    found = [await survey.of(source, headers={}) for source in (PLAYLIST, TWITCH)]
 
-    assert (SourceStatus.UNCHECKED, []) == (found.check.status, origin.asked)
+    assert ([SourceStatus.UNCHECKED] * 2, []) == ([each.check.status for each in found], origin.asked)
+
+
+async def test_what_others_wrote_is_told_without_what_no_database_stores() -> None:
+    hostile = ChannelNow(name="a\x00b", title="c\x00d \U0001f469\u200d\U0001f680", game_name="e\x00f")
+
+    away = await Survey(origins=Origin(ConnectFailed("to \x00\udcff"))).of(PLAYLIST, headers={})
+    live = await Survey(twitch=Channels(hostile)).of(TWITCH, headers={})
+
+    assert ("to ?", "ab is not live just now") == (away.check.detail, live.check.detail)
+    assert ChannelNow(name="ab", title="cd \U0001f469\u200d\U0001f680", game_name="ef") == live.channel
 
 
 async def test_a_channel_tells_title_and_game_and_an_unknown_one_is_refused() -> None:
