@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 from json import loads
 from typing import Any, ClassVar
 
-from gateway.domain.hundredms_reconciliation import LiveStream
+from gateway.domain.hundredms_reconciliation import OVER, LiveStream
 from gateway.domain.hundredms_recording import MAX_URL
 from gateway.domain.hundredms_sighting import Sighting, url_key
 from gateway.domain.hundredms_values import moment_of, number_of, text_of
 from shared.errors import RetryableError
 
 PAGE = 100
+MAX_LIFE_S = 30 * 24 * 3600.0
 
 
 class AnswerUnreadable(RetryableError):
@@ -40,14 +41,19 @@ def read_page(body: bytes) -> Page:
     """Raises AnswerUnreadable."""
     answer = _object(body)
     listed = answer.get("data")
-    if not isinstance(listed, list) and listed is not None:
+    if "data" not in answer or not isinstance(listed, list | None):
         raise AnswerUnreadable("the list of live streams has no `data`")
-    found = [each for each in listed or () if isinstance(each, Mapping)]
-    is_last = len(found) < min(PAGE, number_of(answer.get("limit")) or PAGE)
+    found = [_live_stream(each) for each in listed or () if isinstance(each, Mapping)]
     return Page(
-        streams=tuple(stream for stream in map(_live_stream, found) if stream is not None),
-        following="" if is_last else text_of(answer.get("last")),
+        streams=tuple(stream for stream in found if stream is not None),
+        following="" if _is_last(answer, len(listed or ())) else text_of(answer.get("last")),
     )
+
+
+def _is_last(answer: Mapping[str, Any], count: int) -> bool:
+    """By the limit that the answer names; where it names none, only an empty page is surely the last."""
+    limit = number_of(answer.get("limit"))
+    return count == 0 or (limit is not None and count < min(limit, PAGE))
 
 
 def read_presigned(body: bytes) -> Presigned:
@@ -56,7 +62,9 @@ def read_presigned(body: bytes) -> Presigned:
     url = text_of(answer.get("url"), limit=MAX_URL + 1)
     if not url.startswith(("https://", "http://")) or len(url) > MAX_URL:
         raise AnswerUnreadable("the answer has no address of the recording")
-    return Presigned(url=url, expires_in_s=number_of(answer.get("expiry")))
+    expires_in_s = number_of(answer.get("expiry"))
+    is_told = expires_in_s is not None and 0 < expires_in_s <= MAX_LIFE_S
+    return Presigned(url=url, expires_in_s=expires_in_s if is_told else None)
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
@@ -73,7 +81,7 @@ def _live_stream(entry: Mapping[str, Any]) -> LiveStream | None:
     live_id, room_id = text_of(entry.get("id")), text_of(entry.get("room_id"))
     if not (live_id and room_id):
         return None
-    playback = entry.get("playback")
+    status, playback = text_of(entry.get("status")).lower(), entry.get("playback")
     url = text_of(playback.get("url"), limit=MAX_URL + 1) if isinstance(playback, Mapping) else ""
     return LiveStream(
         sighting=Sighting(
@@ -81,9 +89,9 @@ def _live_stream(entry: Mapping[str, Any]) -> LiveStream | None:
             session_id=text_of(entry.get("session_id")),
             url_key=url_key(url),
             started_at=moment_of(entry.get("started_at")),
-            stopped_at=moment_of(entry.get("stopped_at")),
+            stopped_at=moment_of(entry.get("stopped_at")) if status in OVER else None,
             live_id=live_id,
         ),
-        status=text_of(entry.get("status")).lower(),
+        status=status,
         url=url if 0 < len(url) <= MAX_URL else None,
     )

@@ -5,11 +5,12 @@ Documented columns: SenderPeerID, SenderName, SenderUserID, Roles, SentAt, Type,
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from io import StringIO
+from itertools import islice
 from typing import ClassVar
 
 from gateway.domain.hundredms_values import moment_of, storable
@@ -19,7 +20,9 @@ from shared.ids import OrganizationId, StreamId, derived_id, event_id
 
 MAX_MESSAGES = 50_000
 MAX_TEXT = 2_000
+MAX_CELL = 8_000  # longer than any text, so that what is cut off is beyond it
 _SENDERS = ("senderpeerid", "senderuserid", "sendername")
+_READ = ("sentat", "message", *_SENDERS)
 
 
 class ChatUnreadable(PermanentError):
@@ -51,17 +54,30 @@ def read_chat(body: bytes) -> Chat:
     text = str(storable(body.decode("utf-8-sig", "replace")))
     lines = csv.reader(StringIO(text, newline=""))
     try:
-        header = [name.strip().lower() for name in next(lines, [])]
-        if not {"sentat", "message"} <= set(header):
-            raise ChatUnreadable("the chat has no columns SentAt and Message")
-        rows = [dict(zip(header, cells, strict=False)) for cells in lines if cells]
+        columns = _columns(next(lines, []))
+        rows = (cells for cells in lines if cells)
+        first = [_row(columns, cells) for cells in islice(rows, MAX_MESSAGES)]
+        beyond = sum(1 for _ in rows)
     except csv.Error as error:
         raise ChatUnreadable(f"the chat is not CSV: {error}") from error
-    messages = tuple(_messages(rows[:MAX_MESSAGES]))
-    return Chat(messages=messages, left_out=len(rows) - len(messages))
+    messages = tuple(_messages(first))
+    return Chat(messages=messages, left_out=len(first) + beyond - len(messages))
 
 
-def _messages(rows: list[dict[str, str]]) -> Iterator[ChatMessage]:
+def _columns(header: list[str]) -> dict[str, int]:
+    """Where each column that we read stands: no line makes more of itself than these."""
+    named = [name.strip().lower() for name in header]
+    columns = {name: named.index(name) for name in _READ if name in named}
+    if not {"sentat", "message"} <= set(columns):
+        raise ChatUnreadable("the chat has no columns SentAt and Message")
+    return columns
+
+
+def _row(columns: Mapping[str, int], cells: list[str]) -> dict[str, str]:
+    return {name: cells[place][:MAX_CELL] for name, place in columns.items() if place < len(cells)}
+
+
+def _messages(rows: Iterable[Mapping[str, str]]) -> Iterator[ChatMessage]:
     equal: Counter[tuple[datetime, str, str]] = Counter()
     for row in rows:
         sent_at, text = moment_of(row.get("sentat")), row.get("message", "").strip()[:MAX_TEXT]

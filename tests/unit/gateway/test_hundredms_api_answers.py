@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.domain import hundredms_chat
 from gateway.domain.hundredms_answers import AnswerUnreadable, read_page, read_presigned
 from gateway.domain.hundredms_chat import MAX_TEXT, ChatUnreadable, chat_signal, read_chat
 from gateway.domain.hundredms_payload import read_event
@@ -105,7 +107,31 @@ def test_a_full_page_names_the_next_one() -> None:
     entries = [{"id": f"live-{number}", "room_id": "r"} for number in range(10)]
     full = read_page(json.dumps({"limit": 10, "data": entries, "last": "live-9"}).encode())
     short = read_page(json.dumps({"limit": 100, "data": entries, "last": "live-9"}).encode())
-    assert ("live-9", "") == (full.following, short.following)
+    untold = read_page(json.dumps({"data": entries, "last": "live-9"}).encode())
+    assert ("live-9", "", "live-9") == (full.following, short.following, untold.following)
+
+
+def test_an_entry_that_is_none_does_not_make_a_full_page_the_last() -> None:
+    page = read_page(json.dumps({"limit": 2, "data": [None, {"id": "live-1"}], "last": "live-1"}).encode())
+    assert ((), "live-1") == (page.streams, page.following)
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"code": 500, "message": "x", "details": []}', b"[]", b"null"])
+def test_an_answer_without_a_list_is_no_empty_list(body: bytes) -> None:
+    with pytest.raises(AnswerUnreadable):
+        read_page(body)
+
+
+def test_a_stream_that_runs_has_not_stopped_whatever_its_moments_say() -> None:
+    entry = {"id": "live-1", "room_id": "r", "status": "running", "stopped_at": "2026-01-01T12:00:00Z"}
+    running, over = read_page(json.dumps({"data": [entry, entry | {"status": "completed"}]}).encode()).streams
+    assert (None, NOW) == (running.sighting.stopped_at, over.sighting.stopped_at)
+
+
+@pytest.mark.parametrize("expiry", [1e300, -1, 0, "soon", 1767268800, None])
+def test_an_expiry_that_cannot_be_one_is_none(expiry: object) -> None:
+    body = json.dumps({"url": "https://files.example.com/1.mp4", "expiry": expiry}).encode()
+    assert read_presigned(body).expires_in_s is None
 
 
 @given(
@@ -245,6 +271,20 @@ def test_the_same_message_is_the_same_signal_and_authors_differ_between_streams(
 def test_what_is_no_chat_is_called_unreadable(body: bytes) -> None:
     with pytest.raises(ChatUnreadable):
         read_chat(body)
+
+
+def test_a_chat_of_very_many_lines_costs_no_more_than_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hundredms_chat, "MAX_MESSAGES", 1_000)
+    line = "p,Ann,u,guest,2026-01-01T12:00:00Z,chat,wow\n"
+    body = (HEAD + line + "x\n" * 100_000).encode()
+    tracemalloc.start()
+    try:
+        chat = read_chat(body)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (1, 100_000) == (len(chat.messages), chat.left_out)
+    assert most_bytes < 30 * len(body)
 
 
 @given(st.binary(max_size=500))
