@@ -15,7 +15,7 @@ from gateway.domain.hundredms_sighting import KnownStream, Sighting
 from gateway.domain.stream_status import TERMINAL
 from gateway.domain.submission import StreamPlace
 from gateway.workflow.hundredms import ReceivedEvent, SourceEnd
-from gateway.workflow.hundredms_reconciliation import Checked, DueConnection, DueConnections
+from gateway.workflow.hundredms_reconciliation import API_STREAM, Checked, DueConnection, DueConnections
 from shared.database import Database
 from shared.ids import ConnectionId, OrganizationId, StreamId
 
@@ -93,38 +93,48 @@ class HundredmsRows(StreamRows):
         }
         await self._execute(postgresql.insert(t.hundredms_stops).values(values).on_conflict_do_nothing())
 
-    async def lock_beam(self, connection_id: ConnectionId, beam_id: str) -> None:
-        name = f"{connection_id}|{beam_id}"
+    async def lock_beam(self, beam_id: str) -> None:
+        name = f"{self._organization_id}|beam|{beam_id}"
         await self._execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
     async def find_beam(self, connection_id: ConnectionId, beam_id: str) -> StreamPlace | None:
-        """By its beam, or by the id that a gateway of the release before gave it."""
-        of_beam = select(_TOLD.stream_id).where(
-            _TOLD.connection_id == connection_id, _TOLD.beam_id == beam_id
+        """By its beam, or by the id that a gateway of the release before gave it.
+
+        The API may have started it for another connection of the organization than the one its webhooks go to.
+        """
+        is_own = _TOLD.connection_id == connection_id
+        of_beam = (
+            select(_TOLD.stream_id)
+            .select_from(_OURS)
+            .where(_TOLD.organization_id == self._organization_id, _TOLD.beam_id == beam_id)
+            .where(is_own | _STREAM.external_id.startswith(API_STREAM, autoescape=True))
+            .order_by(is_own.desc())
+            .limit(1)
         )
         found = await self._find(_STREAM.stream_id.in_(of_beam))
         return found or await self._find(
             _STREAM.connection_id == connection_id, _STREAM.external_id == beam_id
         )
 
-    async def lock_room(self, connection_id: ConnectionId, room_id: str) -> None:
-        name = f"{connection_id}|room|{room_id}"
+    async def lock_room(self, room_id: str) -> None:
+        name = f"{self._organization_id}|room|{room_id}"
         await self._execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
     async def known(
         self, connection_id: ConnectionId, *, room_id: str | None = None
     ) -> tuple[KnownStream, ...]:
         recent = (_TOLD.created_at > func.now() - KNOWN_FOR) | ~_IS_OVER
-        conditions = [_TOLD.connection_id == connection_id, recent]
+        conditions = [_TOLD.organization_id == self._organization_id, recent]
         if room_id is not None:
             conditions.append(_TOLD.room_id == room_id)
-        rows = await self._execute(select(*_KNOWN).select_from(_OURS).where(*conditions))
+        is_own = (_TOLD.connection_id == connection_id).label("is_own")
+        rows = await self._execute(select(*_KNOWN, is_own).select_from(_OURS).where(*conditions))
         return tuple(_known(row) for row in rows)
 
-    async def buried(self, connection_id: ConnectionId) -> tuple[Sighting, ...]:
+    async def buried(self) -> tuple[Sighting, ...]:
         recent = _BURIED.stopped_at > func.now() - KNOWN_FOR
         rows = await self._execute(
-            select(t.hundredms_stops).where(_BURIED.connection_id == connection_id, recent)
+            select(t.hundredms_stops).where(_BURIED.organization_id == self._organization_id, recent)
         )
         return tuple(_sighting_of_stop(row) for row in rows)
 
@@ -208,6 +218,7 @@ def _known(row: Row[Any]) -> KnownStream:
         is_over=row.is_over,
         absences=row.absences,
         created_at=row.created_at,
+        is_own=row.is_own,
     )
 
 

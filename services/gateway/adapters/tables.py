@@ -177,7 +177,8 @@ class HundredmsStream(Base, table=True):
     __table_args__ = (
         UniqueConstraint("connection_id", "beam_id"),
         UniqueConstraint("connection_id", "live_id"),
-        Index("hundredms_streams_of_room", "connection_id", "room_id"),
+        Index("hundredms_streams_of_room", "organization_id", "room_id"),
+        Index("hundredms_streams_of_beam", "organization_id", "beam_id"),
     )
 
     stream_id: str = Field(primary_key=True, sa_type=Text)

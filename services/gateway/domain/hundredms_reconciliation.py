@@ -48,7 +48,7 @@ class Plan:
     """What one list asks for.
 
     `links` are our streams with the API's id for them, `seen` those that had been missed before, `absent` those
-    that run here and are not listed, `suspects` the part of these that was missed too often.
+    that run here and are not listed, `suspects` the part of these that was missed too often, the latest first.
     """
 
     starts: tuple[LiveStream, ...] = ()
@@ -96,7 +96,9 @@ def reconcile(
         ),
         seen=tuple(each.stream_id for each in matched.values() if each.absences),
         absent=tuple(each.stream_id for each in absent),
-        suspects=tuple(each for each in absent if each.absences + 1 >= ABSENCES),
+        suspects=tuple(
+            sorted((each for each in absent if each.absences + 1 >= ABSENCES), key=lambda each: each.absences)
+        ),
     )
 
 
@@ -108,15 +110,12 @@ def claimed(told: Sighting, known: Iterable[KnownStream]) -> KnownStream | None:
 def ending_of(suspect: KnownStream, found: Iterable[LiveStream]) -> Ending | None:
     """Whether a suspect is over, by all live streams of its session; None while nothing proves it.
 
-    What the API has listed as running once, and knows no more, is over. What it never listed may belong to another
-    workspace than the credentials do: absence says nothing of it.
+    Silence proves nothing: the credentials may be those of another workspace by now, the answer a late copy.
     """
     wanted = suspect.sighting
     same = [live for live in found if _is_this(live.sighting, wanted)]
-    if any(not live.is_over for live in same):
+    if not same or any(not live.is_over for live in same):
         return None
-    if not same:
-        return Ending(stopped_at=None, failed=False) if wanted.live_id else None
     newest = max(same, key=lambda live: live.sighting.started_at or suspect.created_at)
     return Ending(stopped_at=newest.sighting.stopped_at, failed=newest.status == LiveStatus.FAILED)
 
@@ -128,7 +127,9 @@ def _is_this(live: Sighting, wanted: Sighting) -> bool:
 
 
 def _is_missing(each: KnownStream, found: frozenset[StreamId], asked_at: datetime) -> bool:
-    return not each.is_over and each.stream_id not in found and each.created_at < asked_at - TOO_YOUNG
+    """Only the connection's own are missed: another one may have the credentials of another workspace."""
+    is_due = each.is_own and not each.is_over and each.created_at < asked_at - TOO_YOUNG
+    return is_due and each.stream_id not in found
 
 
 def _paired(running: Sequence[LiveStream], known: Sequence[KnownStream]) -> dict[str, KnownStream]:

@@ -34,13 +34,17 @@ class Sighting:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownStream:
-    """A stream of ours. `is_over`: it was asked to stop, or has its final state."""
+    """A stream of ours. `is_over`: it was asked to stop, or has its final state.
+
+    `is_own`: by the connection in question. Others of the organization may share its workspace.
+    """
 
     stream_id: StreamId
     sighting: Sighting
     is_over: bool
     absences: int
     created_at: datetime
+    is_own: bool = True
 
 
 def url_key(url: str | None) -> str:
@@ -72,16 +76,16 @@ def is_same(one: Sighting, other: Sighting) -> bool:
 
 
 def best_match(wanted: Sighting, known: Iterable[KnownStream]) -> KnownStream | None:
-    """The stream of ours that is the same one: by address first, one that runs first, then the nearest start."""
+    """The stream of ours that is the same one: by address, then one that runs, then our own, then the nearest start."""
     found = [each for each in known if is_same(each.sighting, wanted)]
     return min(found, key=lambda each: _distance(each, wanted), default=None)
 
 
-def _distance(known: KnownStream, wanted: Sighting) -> tuple[bool, bool, float, str]:
+def _distance(known: KnownStream, wanted: Sighting) -> tuple[bool, bool, bool, float, str]:
     other_address = not wanted.url_key or known.sighting.url_key != wanted.url_key
     started = (known.sighting.started_at, wanted.started_at)
     apart_s = abs((started[0] - started[1]).total_seconds()) if started[0] and started[1] else 0.0
-    return other_address, known.is_over, apart_s, known.stream_id
+    return other_address, known.is_over, not known.is_own, apart_s, known.stream_id
 
 
 def _began_after(one: Sighting, other: Sighting) -> bool:

@@ -52,14 +52,14 @@ class SourceEnd:
 class LiveStreamTables(IntakeTables, Protocol):
     """What webhooks and the API need to agree on one stream, in one transaction of one organization."""
 
-    async def lock_room(self, connection_id: ConnectionId, room_id: str) -> None:
-        """Let what is told of one room be judged one after the other, whoever tells it."""
+    async def lock_room(self, room_id: str) -> None:
+        """Let what is told of one room be judged one after the other, whoever tells it, and by any connection."""
         ...
 
     async def known(
         self, connection_id: ConnectionId, *, room_id: str | None = None
     ) -> tuple[KnownStream, ...]:
-        """Streams that run, and those that were not long ago; of one room, or of all."""
+        """Streams that run, and those that did not long ago; of one room, or of all, of any connection."""
         ...
 
     async def know(self, connection_id: ConnectionId, stream_id: StreamId, sighting: Sighting) -> None:
@@ -94,7 +94,7 @@ class HundredmsTables(LiveStreamTables, Protocol):
         """Remember a stop whose start has not come."""
         ...
 
-    async def lock_beam(self, connection_id: ConnectionId, beam_id: str) -> None:
+    async def lock_beam(self, beam_id: str) -> None:
         """Let a start and a stop of the same beam happen one after the other."""
         ...
 
@@ -216,9 +216,8 @@ class Hundredms:
 
     async def _lock(self, tables: HundredmsTables, received: ReceivedEvent, beam_id: str) -> None:
         """The room first, then the beam: a stop may lack the room of its start."""
-        connection_id = received.connection.connection_id
-        await tables.lock_room(connection_id, received.event.room_id)
-        await tables.lock_beam(connection_id, beam_id)
+        await tables.lock_room(received.event.room_id)
+        await tables.lock_beam(beam_id)
 
     async def _place(
         self, tables: HundredmsTables, received: ReceivedEvent, beam_id: str

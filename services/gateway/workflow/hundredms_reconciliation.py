@@ -46,6 +46,7 @@ MAX_QUESTIONS = 20  # about single sessions, for one connection and turn
 MAX_PAUSE_S = 300.0
 SECOND_LOOK_S = 5.0  # after a first absence
 MAX_ERROR = 300
+API_STREAM = "live:"  # begins the external id of a stream that the API told of first
 
 
 class ApiSlow(RetryableError):
@@ -81,7 +82,7 @@ class Api(Protocol):
 class ReconciliationTables(LiveStreamTables, Protocol):
     """One transaction of one organization."""
 
-    async def buried(self, connection_id: ConnectionId) -> tuple[Sighting, ...]:
+    async def buried(self) -> tuple[Sighting, ...]:
         """Stops of late whose start never came."""
         ...
 
@@ -111,7 +112,6 @@ class _Told:
     running: tuple[LiveStream, ...]
     is_complete: bool
     asked_at: datetime
-    endings: dict[StreamId, Ending] = field(default_factory=dict)
     prepared: dict[str, NewStream] = field(default_factory=dict)
 
 
@@ -182,17 +182,18 @@ class Reconciler:
         running, is_complete = await self._running(credentials)
         async with self._open(due.organization_id) as tables:
             known = await tables.known(due.connection_id)
-            buried = await tables.buried(due.connection_id)
+            buried = await tables.buried()
         plan = reconcile(running, known=known, buried=buried, asked_at=asked_at, is_complete=is_complete)
         told = _Told(
             running=running,
             is_complete=is_complete,
             asked_at=asked_at,
-            endings=await self._endings(credentials, plan.suspects),
             prepared=await self._prepared(due, plan.starts),
         )
         for room_id in _rooms(plan, known):
             await self._settle_room(due, room_id, told)
+        for suspect in plan.suspects[:MAX_QUESTIONS]:
+            await self._settle_suspect(due, suspect, await self._ending(credentials, suspect))
         return plan
 
     async def _running(self, credentials: ApiCredentials) -> tuple[tuple[LiveStream, ...], bool]:
@@ -209,18 +210,22 @@ class Reconciler:
             starts.add(start)
         return tuple(found), start == ""
 
-    async def _endings(
-        self, credentials: ApiCredentials, suspects: Iterable[KnownStream]
-    ) -> dict[StreamId, Ending]:
-        """What is no longer listed is asked for by its session: two absences alone end nothing."""
-        endings = {}
-        for suspect in tuple(suspects)[:MAX_QUESTIONS]:
-            told = suspect.sighting
+    async def _ending(self, credentials: ApiCredentials, suspect: KnownStream) -> Ending | None:
+        """What is no longer listed is asked for by its session: two absences alone end nothing.
+
+        A question that fails says nothing of the others, nor of the list that was answered; only a wait that
+        100ms asks for ends the turn.
+        """
+        told = suspect.sighting
+        try:
             page = await self._api.of_session(credentials, room_id=told.room_id, session_id=told.session_id)
-            ending = ending_of(suspect, page.streams)
-            if ending is not None:
-                endings[suspect.stream_id] = ending
-        return endings
+        except PipelineError as error:
+            if isinstance(error, RetryableError) and error.retry_after_s is not None:
+                raise
+            reason = f"{error.code}: {error}"
+            log.warning("hundredms_session_not_told", stream_id=suspect.stream_id, reason=reason)
+            return None
+        return None if page.following else ending_of(suspect, page.streams)
 
     async def _prepared(self, due: DueConnection, starts: Iterable[LiveStream]) -> dict[str, NewStream]:
         prepared = {}
@@ -239,22 +244,30 @@ class Reconciler:
     async def _settle_room(self, due: DueConnection, room_id: str, told: _Told) -> None:
         """Decide again under the room's lock: a webhook may have come in since the first look."""
         async with self._open(due.organization_id) as tables:
-            await tables.lock_room(due.connection_id, room_id)
+            await tables.lock_room(room_id)
             known = await tables.known(due.connection_id, room_id=room_id)
             plan = reconcile(
                 [live for live in told.running if live.sighting.room_id == room_id],
                 known=known,
-                buried=await tables.buried(due.connection_id),
+                buried=await tables.buried(),
                 asked_at=told.asked_at,
                 is_complete=told.is_complete,
             )
             await self._note(tables, plan)
-            for suspect in plan.suspects:
-                if suspect.stream_id in told.endings:
-                    await self._stop(tables, suspect.stream_id, told.endings[suspect.stream_id])
             for live in plan.starts:
                 if live.sighting.live_id in told.prepared:
                     await self._start(tables, due, live, told.prepared[live.sighting.live_id])
+
+    async def _settle_suspect(self, due: DueConnection, suspect: KnownStream, ending: Ending | None) -> None:
+        """Stop what is over, unless a webhook or another replica did so while 100ms was asked."""
+        if ending is None:
+            return
+        room_id = suspect.sighting.room_id
+        async with self._open(due.organization_id) as tables:
+            await tables.lock_room(room_id)
+            known = await tables.known(due.connection_id, room_id=room_id)
+            if any(each.stream_id == suspect.stream_id and not each.is_over for each in known):
+                await self._stop(tables, suspect.stream_id, ending)
 
     async def _note(self, tables: ReconciliationTables, plan: Plan) -> None:
         for stream_id, live_id in plan.links:
@@ -299,7 +312,7 @@ def _request(due: DueConnection, live: LiveStream) -> StreamRequest:
         platform=Platform.HUNDREDMS,
         metadata={"room_id": told.room_id, "session_id": told.session_id},
         connection_id=due.connection_id,
-        external_id=f"live:{told.live_id}",
+        external_id=f"{API_STREAM}{told.live_id}",
         source_started_at=told.started_at,
     )
 

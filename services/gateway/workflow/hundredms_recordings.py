@@ -35,6 +35,7 @@ log = structlog.get_logger()
 AT_ONCE = 4
 BATCH = 500
 MAX_ATTEMPTS = 10
+SIGN_ATTEMPTS = 5  # after that the address of the webhook, which lives for days, is better than none
 WITHIN_S = 50.0  # less than the lease
 LEASE_S = 60.0
 MAX_WAIT_S = 300.0
@@ -102,7 +103,7 @@ class RecordingTables(Protocol):
     async def recorded_stream(
         self, connection_id: ConnectionId, *, beam_id: str
     ) -> RecordedStream | None: ...
-    async def lock_room(self, connection_id: ConnectionId, room_id: str) -> None: ...
+    async def lock_room(self, room_id: str) -> None: ...
     async def known(
         self, connection_id: ConnectionId, *, room_id: str | None = None
     ) -> tuple[KnownStream, ...]: ...
@@ -171,8 +172,10 @@ class Recordings:
     async def turn(self) -> bool:
         """Look at what is due; True when more may be."""
         due = await self._due(at_most=AT_ONCE, lease_s=LEASE_S)
-        for each in due:
-            await self._settle(each)
+        outcomes = await asyncio.gather(*map(self._settle, due), return_exceptions=True)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return len(due) == AT_ONCE
 
     async def _settle(self, due: DueRecording) -> None:
@@ -257,7 +260,7 @@ class Recordings:
         found = await tables.recorded_stream(due.connection_id, beam_id=told.beam_id)
         if found is not None or not told.room_id:
             return found
-        await tables.lock_room(due.connection_id, told.room_id)
+        await tables.lock_room(told.room_id)
         match = claimed(told, await tables.known(due.connection_id, room_id=told.room_id))
         if match is None:
             return None
@@ -299,7 +302,8 @@ class Recordings:
         try:
             signed = await self._api.presigned(credentials, file.asset_id)
         except PipelineError as error:
-            if isinstance(error, RetryableError) and case.row.attempts < MAX_ATTEMPTS:
+            is_due_again = case.row.attempts < SIGN_ATTEMPTS or not file.url
+            if isinstance(error, RetryableError) and is_due_again:
                 raise
             log.warning("hundredms_not_signed_anew", asset_id=file.asset_id, reason=str(error))
             return file.url, None

@@ -4,14 +4,15 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.adapters.hundredms_api import NothingThere
 from gateway.app import hundredms_work, outbound_client
 from gateway.workflow.hundredms_reconciliation import Reconciler
 from gateway.workflow.hundredms_recordings import Recordings
@@ -183,6 +184,64 @@ async def test_a_stream_that_the_api_never_knew_is_left_alone(made: World) -> No
     await made.check(times=3)
 
     assert [] == await made.app.emitted("stream.offline")
+
+
+async def test_a_stream_of_which_the_api_knows_nothing_any_more_runs_on(made: World) -> None:
+    """New credentials of another workspace, or an index that was lost, are no end of what is live."""
+    live = made.api.go_live(beam())
+    await made.check()
+    await made.age(by_s=60)
+    del made.api.live[live.id]
+
+    await made.check(times=4)
+
+    assert [] == await made.app.emitted("stream.offline")
+
+
+async def test_a_question_that_fails_costs_the_other_streams_nothing(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await made.send(START, beam(1))
+    await made.age(by_s=60)
+    await made.check()
+    made.api.go_live(beam(2, room="another"))
+
+    async def failed(*_: object, **__: object) -> NoReturn:
+        raise NothingThere("100ms answered 404")
+
+    monkeypatch.setattr(made.reconciler._api, "of_session", failed)
+    await made.check()
+
+    assert 2 == len(await made.streams())
+    assert (await made.shown())["api_error"] is None
+
+
+# -- several connections of one workspace ------------------------------------------------------------------
+
+
+async def test_the_api_of_one_connection_doubles_no_stream_of_another(made: World) -> None:
+    """Each kind of room may have a connection of its own; the API lists the whole workspace."""
+    other = replace(made, connection=await made.app.connect(made.customer, name="other"))
+    made.api.go_live(beam())
+    await other.send(START, beam())
+
+    await made.check(times=2)
+
+    assert 1 == len(await made.streams())
+
+
+async def test_webhooks_of_one_connection_join_the_stream_that_the_api_of_another_started(
+    made: World,
+) -> None:
+    other = replace(made, connection=await made.app.connect(made.customer, name="other"))
+    made.api.go_live(beam())
+    await made.check()
+
+    await other.send(START, beam())
+    await other.send(STOP, beam())
+
+    [stream] = await made.streams()
+    assert stream["stop_requested_at"] is not None
 
 
 # -- one stream, whoever tells of it -----------------------------------------------------------------------

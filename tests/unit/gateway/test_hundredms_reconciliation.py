@@ -138,9 +138,22 @@ def test_a_suspect_that_still_runs_is_not_over() -> None:
     assert ending_of(ours(seen()), [live(seen())]) is None
 
 
-def test_a_stream_that_the_api_has_never_shown_is_not_ended_by_its_silence() -> None:
-    assert ending_of(ours(seen()), []) is None
-    assert ending_of(ours(seen(live_id="live-1")), []) is not None
+@pytest.mark.parametrize("live_id", ["", "live-1"])
+def test_silence_ends_no_stream_whether_or_not_the_api_has_shown_it(live_id: str) -> None:
+    """Credentials of another workspace, and an index that lags, answer with an empty list too."""
+    assert ending_of(ours(seen(live_id=live_id)), []) is None
+
+
+def test_what_another_connection_knows_is_not_started_again_and_not_missed() -> None:
+    sibling = ours(seen(beam_id="beam"), is_own=False, absences=5)
+    assert () == plan_of(live(seen()), known=(sibling,)).starts
+    assert ((), ()) == (plan_of(known=(sibling,)).absent, plan_of(known=(sibling,)).suspects)
+
+
+def test_suspects_that_were_asked_for_often_stand_behind_new_ones() -> None:
+    old = ours(seen(), name="str_1", absences=50)
+    new = ours(seen(), name="str_2", absences=1)
+    assert ["str_2", "str_1"] == [each.stream_id for each in plan_of(known=(old, new)).suspects]
 
 
 def test_a_failed_stream_is_told_as_failed() -> None:

@@ -84,7 +84,8 @@ _NEW_TABLES = (
         UNIQUE (connection_id, live_id)
     )
     """,
-    "CREATE INDEX hundredms_streams_of_room ON hundredms_streams (connection_id, room_id)",
+    "CREATE INDEX hundredms_streams_of_room ON hundredms_streams (organization_id, room_id)",
+    "CREATE INDEX hundredms_streams_of_beam ON hundredms_streams (organization_id, beam_id)",
     """
     CREATE TABLE hundredms_recordings (
         connection_id text NOT NULL,
