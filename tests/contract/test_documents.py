@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.domain.completion import PARKED, STOPPED, WATCHDOG
+from gateway.domain.completion import PARKED, SOURCE_FAILED, STOPPED, WATCHDOG
 from ingest.domain.actions import EndCause, LossCause
 from localcluster.documents import DOCUMENTS, main, outdated
 from tests.conftest import REPOSITORY
@@ -126,5 +126,6 @@ def is_proof(name: str, targets: set[str]) -> bool:
 
 def test_operations_explain_every_cause_that_a_stream_or_a_gap_can_have() -> None:
     text = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
-    causes = [*EndCause, *LossCause, PARKED, STOPPED, WATCHDOG, "gaps", "analysis_failed", "clips_failed"]
+    decided = [PARKED, SOURCE_FAILED, STOPPED, WATCHDOG, "gaps", "analysis_failed", "clips_failed"]
+    causes = [*EndCause, *LossCause, *decided]
     assert [] == [str(cause) for cause in causes if f"`{cause}`" not in text]

@@ -29,7 +29,9 @@ class StreamOptions(BaseModel):
         description="Shifts the standard threshold: `low` by +0.10, `high` by -0.10.",
     )
     clip_duration: int = Field(default=30, ge=10, le=120, description="Target length of a clip in seconds.")
-    include_chat: bool = Field(default=True, description="Kept and echoed; not acted on yet.")
+    include_chat: bool = Field(
+        default=True, description="Whether the chat that 100ms records beside a stream becomes signals."
+    )
     include_audio: bool = Field(default=True, description="Whether the sound counts in the analysis.")
     custom_tags: tuple[Tag, ...] = Field(
         default=(), max_length=20, description="Given back on every highlight."
