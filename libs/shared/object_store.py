@@ -260,15 +260,15 @@ class FolderObjectStore:
         return self._root / check_key(key)
 
     def _put(self, key: str, body: bytes) -> Stored:
-        with _store_errors(key), replacing(self._root / key) as target:
-            target.write(body)
+        with _store_errors(key):
+            _write_whole(self._root / key, body, os.replace)
         return stored_as(key, body)
 
     def _put_once(self, key: str, body: bytes, sha256: str | None) -> Stored:
         wanted = stored_as(key, body) if sha256 is None else Stored(key, len(body), sha256)
         try:
-            with _store_errors(key), _creating(self._root / key) as target:
-                target.write(body)
+            with _store_errors(key):
+                _write_whole(self._root / key, body, _link)
         except _NameTaken:
             return require_same(wanted, self._head(key))
         return wanted
@@ -333,18 +333,41 @@ def _store_errors(key: str) -> Iterator[None]:
         raise StoreUnavailable(f"object {key}: {error.strerror or error}") from error
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A file that appears under its name, flushed to the disk, when the block ends well; else not at all."""
-    with _appearing(path, Path.replace) as target:
-        yield target
+def _write_whole(path: Path, body: bytes, give_name: Callable[[Path, Path], object]) -> None:
+    """A file of these bytes that appears under its name, flushed to the disk, or not at all.
+
+    Plain calls of the system, as few as there can be: a thread that makes one gives the interpreter away, and has to
+    win it back from a loop that never rests.
+    """
+    temporary, descriptor = _opened_beside(path)
+    try:
+        try:
+            _write_all(descriptor, body)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        give_name(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
 
 
-@contextmanager
-def _creating(path: Path) -> Iterator[IO[bytes]]:
-    """As `replacing`, but raises _NameTaken when the name is in use by then."""
-    with _appearing(path, _link) as target:
-        yield target
+def _write_all(descriptor: int, body: bytes) -> None:
+    """The system may take less than it is given, as on a full disk; then the next call says why."""
+    left = memoryview(body)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _opened_beside(path: Path) -> tuple[Path, int]:
+    """`delete_prefix` may take the folder away between making it and using it: then once more."""
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    for _ in range(_WRITE_ATTEMPTS):
+        with suppress(FileNotFoundError):
+            return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    raise FileNotFoundError(errno.ENOENT, "the folder vanishes as often as it is made", str(path.parent))
 
 
 class _NameTaken(Exception):
@@ -354,35 +377,26 @@ class _NameTaken(Exception):
 def _link(temporary: Path, path: Path) -> None:
     """A rename would replace; a second name for the finished file is made by one writer alone."""
     try:
-        path.hardlink_to(temporary)
+        os.link(temporary, path)
     except FileExistsError as error:
         raise _NameTaken from error
     temporary.unlink()
 
 
 @contextmanager
-def _appearing(path: Path, give_name: Callable[[Path, Path], object]) -> Iterator[IO[bytes]]:
-    temporary, target = _temporary_beside(path)
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears under its name, flushed to the disk, when the block ends well; else not at all."""
+    temporary, descriptor = _opened_beside(path)
     try:
-        with target:
+        with os.fdopen(descriptor, "wb") as target:
             yield target
             target.flush()
             os.fsync(target.fileno())
-        give_name(temporary, path)
+        temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     _fsync_folder(path.parent)
-
-
-def _temporary_beside(path: Path) -> tuple[Path, IO[bytes]]:
-    """`delete_prefix` may take the folder away between making it and using it: then once more."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    for _ in range(_WRITE_ATTEMPTS):
-        with suppress(FileNotFoundError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return temporary, temporary.open("xb")
-    raise FileNotFoundError(errno.ENOENT, "the folder vanishes as often as it is made", str(path.parent))
 
 
 def _fsync_folder(folder: Path) -> None:
