@@ -23,11 +23,14 @@ _CHALLENGE: Final = re.compile(
     rb"^www-authenticate:\s*(basic|digest)\b\s*(.*?)\s*$", re.IGNORECASE | re.MULTILINE
 )
 _PAIR: Final = re.compile(r'(\w+)\s*=\s*(?:"([^"]*)"|([^,\s]*))')
-_STATUS: Final = re.compile(rb"RTSP/\d\.\d (\d{3})")
+# As narrow as it is written: whatever FFmpeg could read otherwise than we do would pass by us.
+_STATUS: Final = re.compile(rb"RTSP/1\.0 (\d{3})( [^\r\n]*)?")
+_SERVER_REQUEST: Final = re.compile(rb"[A-Z_]{3,20} [!-~]+ RTSP/1\.0")
+_HEADER: Final = re.compile(rb"[A-Za-z][A-Za-z0-9_-]*:[^\r\n\0]*")
 
 
 class RtspMalformed(RetryableError):
-    """A message without an end."""
+    """A message without an end, or one that could be read in two ways."""
 
     code: ClassVar[str] = "rtsp_malformed"
 
@@ -54,23 +57,28 @@ class _Messages:
         self._buffer = b""
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """What is done is dropped once for each chunk: a chunk of many tiny frames must not be copied for each."""
         self._buffer += chunk
-        while (size := self._whole()) is not None:
-            message, self._buffer = self._buffer[:size], self._buffer[size:]
-            yield message
+        start = 0
+        while (end := self._whole(start)) is not None:
+            yield self._buffer[start:end]
+            start = end
+        self._buffer = self._buffer[start:]
 
-    def _whole(self) -> int | None:
-        if self._buffer.startswith(_FRAME):
-            size = _FRAME_HEADER_BYTES + int.from_bytes(self._buffer[2:4], "big")
-            return size if len(self._buffer) >= max(size, _FRAME_HEADER_BYTES) else None
-        end = self._buffer.find(_HEAD_END)
-        if end < 0:
-            if len(self._buffer) > _LARGEST_MESSAGE_BYTES:
+    def _whole(self, start: int) -> int | None:
+        """Where what begins at `start` ends."""
+        if self._buffer.startswith(_FRAME, start):
+            header = self._buffer[start : start + _FRAME_HEADER_BYTES]
+            end = start + _FRAME_HEADER_BYTES + int.from_bytes(header[2:], "big")
+            return end if len(header) == _FRAME_HEADER_BYTES and len(self._buffer) >= end else None
+        head_end = self._buffer.find(_HEAD_END, start)
+        if head_end < 0:
+            if len(self._buffer) - start > _LARGEST_MESSAGE_BYTES:
                 raise RtspMalformed("a message without an end")
             return None
-        length = _LENGTH.search(self._buffer, 0, end + 2)
-        size = end + len(_HEAD_END) + (int(length[1]) if length else 0)
-        return size if len(self._buffer) >= size else None
+        length = _LENGTH.search(self._buffer, start, head_end + 2)
+        end = head_end + len(_HEAD_END) + (int(length[1]) if length else 0)
+        return end if len(self._buffer) >= end else None
 
 
 class RtspRewrite:
@@ -92,7 +100,7 @@ class RtspRewrite:
         """What goes on to FFmpeg, and what goes back to the server. Raises RtspRefused, RtspMalformed."""
         onwards, back = b"", b""
         for message in self._downwards.feed(chunk):
-            answer = self._answer(message)
+            answer = b"" if message.startswith(_FRAME) else self._answer(message)
             back += answer
             onwards += b"" if answer else message
         return onwards, back
@@ -105,10 +113,7 @@ class RtspRewrite:
 
     def _answer(self, message: bytes) -> bytes:
         """The request once more, where the server wants to know who asks; nothing for all other replies."""
-        status = _STATUS.match(message)
-        if status is None:
-            return b""
-        code = int(status[1])
+        code = _checked_status(message)
         if 300 <= code < 400:
             raise RtspRefused("its server redirects, which is not followed")
         if code != 401:
@@ -129,6 +134,24 @@ class RtspRewrite:
         )
         head, _, rest = message.partition(b"\r\n")
         return head + b"\r\nAuthorization: " + line.encode() + b"\r\n" + rest
+
+
+def _checked_status(message: bytes) -> int:
+    """The status of a reply, 0 for a request of the server. Raises RtspMalformed.
+
+    FFmpeg is lenient: it ends lines at a bare LF, skips spaces, takes the last of two lengths, and a line that
+    begins with `$` for a frame. A redirection in such disguise would reach it.
+    """
+    first, *headers = message[: message.index(_HEAD_END)].split(b"\r\n")
+    status = _STATUS.fullmatch(first)
+    if status is None and not _SERVER_REQUEST.fullmatch(first):
+        raise RtspMalformed("what its server sends is not RTSP/1.0")
+    if not all(_HEADER.fullmatch(header) for header in headers):
+        raise RtspMalformed("a header that cannot be read")
+    lengths = [header for header in headers if header.lower().startswith(b"content-length")]
+    if len(lengths) != len(_LENGTH.findall(message, 0, message.index(_HEAD_END) + 2)) or len(lengths) > 1:
+        raise RtspMalformed("a body of unclear length")
+    return int(status[1]) if status else 0
 
 
 def _strongest(found: list[tuple[bytes, bytes]]) -> tuple[str, dict[str, str]]:

@@ -45,6 +45,34 @@ def test_a_redirection_is_refused() -> None:
         RtspRewrite(ADDRESS, credentials=None).to_ffmpeg(b"RTSP/1.0 302 Moved\r\nLocation: rtsp://x/\r\n\r\n")
 
 
+MOVED = b"RTSP/1.0 302 Moved\r\nLocation: rtsp://x/\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "disguised",
+    [
+        MOVED.replace(b"1.0 302", b"1.0  302"),
+        MOVED.replace(b"1.0 302", b"1.0\t302"),
+        b" " + MOVED,
+        b"\r\n" + MOVED,
+        b"RTSP/1.0 200 OK\n\n" + MOVED,
+        b"RTSP/1.0 200 OK\r\nCSeq: 1\n\n" + MOVED,
+        b"RTSP/1.0 200 OK\r\n$\0\0\2ab\r\n\r\n" + MOVED,
+        b"RTSP/1.0 200 OK\r\nContent-Length: 9\r\nContent-Length: 0\r\n\r\n" + MOVED,
+        b"RTSP/1.0 200 OK\r\nContent-Length: +47\r\n\r\n" + MOVED,
+        b"RTSP/1.0 200 OK\r\nContent-Length: 10000000\r\n\r\n" + MOVED,
+    ],
+)
+def test_no_redirection_in_disguise_reaches_ffmpeg(disguised: bytes) -> None:
+    with pytest.raises((RtspRefused, RtspMalformed)):
+        RtspRewrite(ADDRESS, credentials=None).to_ffmpeg(disguised)
+
+
+def test_a_request_of_the_server_goes_on() -> None:
+    request = b"GET_PARAMETER rtsp://camera.example/live RTSP/1.0\r\nCSeq: 1\r\n\r\n"
+    assert (request, b"") == RtspRewrite(ADDRESS, credentials=None).to_ffmpeg(request)
+
+
 def test_frames_between_messages_go_on_as_they_are() -> None:
     frame = b"$\x00\x00\x05RTSP/"
     reply = b"RTSP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nabc"
