@@ -1,5 +1,6 @@
 """The kinds of *no* that a customer can get. Which HTTP status each has stands in `routes/problems.py`."""
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from shared.errors import PermanentError
@@ -54,9 +55,13 @@ class WrongMediaType(Refused):
 
 
 class WrongVersion(Refused):
-    """The request speaks a version of a protocol that is not spoken here."""
+    """The request speaks a version of a protocol that is not spoken here; `told` are headers that say which one is."""
 
     code: ClassVar[str] = "unsupported_version"
+
+    def __init__(self, message: str, *, told: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.told = dict(told)
 
 
 class Malformed(Refused):

@@ -136,8 +136,15 @@ async def _refused(_request: Request, error: refusals.Refused) -> Response:
     faults = (
         [{"field": error.field, "message": str(error)}] if isinstance(error, refusals.Unacceptable) else []
     )
-    headers = {"WWW-Authenticate": "ApiKey"} if status is HTTPStatus.UNAUTHORIZED else None
-    return problem(status, code=error.code, detail=str(error), errors=faults, headers=headers)
+    return problem(
+        status, code=error.code, detail=str(error), errors=faults, headers=_told(error, status=status)
+    )
+
+
+def _told(error: refusals.Refused, *, status: HTTPStatus) -> Mapping[str, str] | None:
+    if isinstance(error, refusals.WrongVersion):
+        return error.told
+    return {"WWW-Authenticate": "ApiKey"} if status is HTTPStatus.UNAUTHORIZED else None
 
 
 async def _limited(_request: Request, error: RateLimitExceeded) -> Response:

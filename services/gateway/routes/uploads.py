@@ -52,7 +52,7 @@ def _spoken(
 ) -> None:
     """tus wants the header in every request; whoever comes without it, with curl perhaps, is understood too."""
     if tus_resumable is not None and tus_resumable != TUS:
-        raise WrongVersion(f"this server speaks tus {TUS}")
+        raise WrongVersion(f"this server speaks tus {TUS}", told={"Tus-Version": TUS})
 
 
 _Spoken = Depends(_spoken)

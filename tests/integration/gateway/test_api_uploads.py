@@ -372,6 +372,7 @@ async def test_requests_that_do_not_fit_are_refused_and_change_nothing(site: Sit
         "no key": 401,
     }
     assert expected == {name: answer.status_code for name, answer in refusals.items()}
+    assert "1.0.0" == refusals["wrong version"].headers["Tus-Version"]
     assert (0, []) == (await site.offset(path), await site.objects())
 
 
