@@ -38,7 +38,7 @@ class PostgresRegister:
         await connection.execute(_TELL_OFFLINE, parameters)
 
     async def close(self, session: AsyncSession, stream_id: StreamId) -> None:
-        """Without its lease row, whoever follows the stream can write nothing more."""
+        """Without its lease row, whoever follows the stream can write nothing more; nor can who repairs it."""
         connection = await session.connection()
         await connection.execute(_LOCK, {"stream_id": stream_id})
         await connection.execute(_DROP_LEASE, {"stream_id": stream_id})
@@ -82,7 +82,7 @@ _TELL_OFFLINE = text("UPDATE leases SET is_offline = true WHERE stream_id = :str
 _DROP_LEASE = text("DELETE FROM leases WHERE stream_id = :stream_id")
 _CLOSE = text(
     "UPDATE followed SET state = 'closed', updated_at = now() "
-    "WHERE stream_id = :stream_id AND state = 'following'"
+    "WHERE stream_id = :stream_id AND state <> 'closed'"
 )
 _COUNT = text(
     "UPDATE leases SET analysed_windows = analysed_windows + 1 WHERE stream_id = :stream_id AND run = :run"

@@ -8,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from ingest.domain.recorder import Followed
-from ingest.domain.repair import Gap, Recording
+from ingest.domain.repair import Gap, Recording, with_clocks
 from ingest.workflow.ports import LeaseLost
 from ingest.workflow.repair_ports import GapOutcome, Job, Task
 from shared import trace
@@ -50,6 +50,9 @@ class RepairRows:
     async def postpone(self, job: Job, *, pause_s: float) -> None:
         await self._change(_POSTPONE, job, pause_s=pause_s)
 
+    async def release(self, job: Job) -> None:
+        await self._change(_RELEASE, job)
+
     async def finish(self, job: Job) -> None:
         await self._change(_FINISH, job)
 
@@ -65,7 +68,9 @@ class RepairRows:
             if row is None:
                 return None
             gaps = tuple(map(_gap, await connection.execute(_GAPS, _key(job))))
-        return _task(row, gaps)
+            clocks = await connection.execute(_CLOCKS, _key(job)) if gaps else ()
+            told = tuple((clock.start_us, clock.wall_at) for clock in clocks)
+        return _task(row, with_clocks(gaps, told))
 
     async def commit(self, job: Job, outcomes: Sequence[GapOutcome]) -> None:
         async with self._database.transaction(job.organization_id) as session:
@@ -140,8 +145,6 @@ def _gap(row: Row[Any]) -> Gap:
         from_us=row.from_us,
         to_us=row.to_us,
         revision=row.revision,
-        wall_from_at=row.wall_from_at,
-        wall_to_at=row.wall_to_at,
     )
 
 
@@ -167,13 +170,21 @@ _CLAIM = text(
     "FROM claim_repairs(:owner, CAST(:limit AS integer), CAST(:lease_s AS double precision))"
 )
 _HELD = "stream_id = :stream_id AND run = :run AND recording_id = :recording_id AND fence = :fence"
-_HOLD = text(f"SELECT 1 FROM repair_jobs WHERE {_HELD} FOR UPDATE")  # noqa: S608
+# Also who holds the claim writes nothing to a stream that was closed since, or has another run.
+_HOLD = text(
+    "SELECT 1 FROM repair_jobs j JOIN followed f USING (stream_id, run) "  # noqa: S608
+    f"WHERE {_HELD} AND f.state = 'ended' FOR UPDATE OF j FOR SHARE OF f"
+)
 _EXTEND = text(
     f"UPDATE repair_jobs SET lease_until = now() + make_interval(secs => :lease_s) WHERE {_HELD}"  # noqa: S608
 )
 _POSTPONE = text(
     "UPDATE repair_jobs SET owner = NULL, lease_until = now(), "  # noqa: S608
     f"due_at = now() + make_interval(secs => :pause_s) WHERE {_HELD}"
+)
+_RELEASE = text(
+    "UPDATE repair_jobs SET owner = NULL, lease_until = now(), attempts = attempts - 1 "  # noqa: S608
+    f"WHERE {_HELD}"
 )
 _FINISH = text(f"DELETE FROM repair_jobs WHERE {_HELD}")  # noqa: S608
 # A run that was stopped for good, or has a successor by now, is not repaired.
@@ -185,26 +196,13 @@ _OPEN = text(
     WHERE stream_id = :stream_id AND run = :run AND recording_id = :recording_id AND f.state = 'ended'
     """
 )
-# The gaps that stay, each with the source's clock at its two ends as its neighbours tell it. A failure with this
-# recording is not repeated, unless the recording was offered again since.
+# The gaps that stay. A failure with this recording is not repeated, unless the recording was offered again since.
 _GAPS = text(
     """
     SELECT g.index, g.start_us AS from_us, g.start_us + g.duration_us AS to_us,
         1 + coalesce((SELECT max(p.revision) FROM repairs p WHERE p.stream_id = g.stream_id AND p.run = g.run
-            AND p.gap_index = g.index), 0) AS revision,
-        before.wall_at + make_interval(secs => (g.start_us - before.start_us) / 1e6) AS wall_from_at,
-        after.wall_at - make_interval(secs => (after.start_us - g.start_us - g.duration_us) / 1e6) AS wall_to_at
+            AND p.gap_index = g.index), 0) AS revision
     FROM gaps g
-    LEFT JOIN LATERAL (
-        SELECT s.wall_at, s.start_us FROM segments s WHERE s.stream_id = g.stream_id AND s.run = g.run
-            AND s.start_us < g.start_us + g.duration_us / 2 AND s.wall_at IS NOT NULL
-        ORDER BY s.start_us DESC LIMIT 1
-    ) before ON true
-    LEFT JOIN LATERAL (
-        SELECT s.wall_at, s.start_us FROM segments s WHERE s.stream_id = g.stream_id AND s.run = g.run
-            AND s.start_us >= g.start_us + g.duration_us / 2 AND s.wall_at IS NOT NULL
-        ORDER BY s.start_us LIMIT 1
-    ) after ON true
     WHERE g.stream_id = :stream_id AND g.run = :run AND g.duration_us > 0
       AND NOT EXISTS (
         SELECT 1 FROM repairs p JOIN recordings r USING (stream_id, run, recording_id)
@@ -213,6 +211,11 @@ _GAPS = text(
       )
     ORDER BY g.index
     """
+)
+# All of the run at once: one sorted look-up for each gap of a lost hour would read the run thousands of times.
+_CLOCKS = text(
+    "SELECT start_us, wall_at FROM segments WHERE stream_id = :stream_id AND run = :run "
+    "AND wall_at IS NOT NULL ORDER BY start_us"
 )
 _REPAIRED = text(
     """

@@ -4,6 +4,7 @@ A repair does not join new media to old: the recording is cut with a margin on b
 border is seen whole, in one encoding and one epoch.
 """
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -43,6 +44,28 @@ class Gap:
     @property
     def length_us(self) -> int:
         return self.to_us - self.from_us
+
+
+def with_clocks(gaps: Sequence[Gap], told: Sequence[tuple[int, datetime]]) -> tuple[Gap, ...]:
+    """The gaps with the source's clock at their ends, as the nearest media on each side tells it.
+
+    `told` are media times and clocks of the run's segments, in order.
+    """
+    return tuple(_with_clock(gap, told) for gap in gaps)
+
+
+def _with_clock(gap: Gap, told: Sequence[tuple[int, datetime]]) -> Gap:
+    at = bisect_left(told, gap.from_us + gap.length_us // 2, key=lambda each: each[0])
+    return replace(
+        gap,
+        wall_from_at=_clock_at(gap.from_us, told[at - 1]) if at > 0 else None,
+        wall_to_at=_clock_at(gap.to_us, told[at]) if at < len(told) else None,
+    )
+
+
+def _clock_at(media_us: int, told: tuple[int, datetime]) -> datetime:
+    told_us, wall_at = told
+    return wall_at + timedelta(microseconds=media_us - told_us)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,8 +172,14 @@ def _planned(gap: Gap, recording: Recording, *, shift_us: int, apart_us: int) ->
         from_us=gap.from_us if is_whole else from_us + shift_us,
         to_us=gap.to_us if is_whole else to_us + shift_us,
         outcome="repaired" if is_whole else "partly",
-        note=f"Placed by the wall clock; its two ends agree to {_s(apart_us)}.",
+        note=_note(gap, apart_us),
     )
+
+
+def _note(gap: Gap, apart_us: int) -> str:
+    if gap.wall_from_at is None or gap.wall_to_at is None:
+        return "Placed by the wall clock at one of its ends; the other has none to compare with."
+    return f"Placed by the wall clock; its two ends agree to {_s(apart_us)}."
 
 
 def _s(amount_us: int) -> str:
@@ -244,6 +273,11 @@ def windows_of(segments: Sequence[SegmentRef], plan: WindowPlan) -> tuple[Window
     return plan_windows(archived, plan=plan, final=True)[:WINDOWS_PER_GAP]
 
 
+def within(windows: Sequence[Window], segments: Sequence[SegmentRef]) -> tuple[SegmentRef, ...]:
+    """The segments that are in a window: of a very long gap, what lies behind the last one is not filled."""
+    return tuple(segments[: windows[-1].last_position + 1]) if windows else ()
+
+
 def ready_events(
     stream: Followed, gap: Gap, segments: Sequence[SegmentRef], windows: Sequence[Window], *, at: datetime
 ) -> tuple[SegmentReady, ...]:
@@ -268,8 +302,19 @@ def _ready(
     )
 
 
-def window_ids(stream: Followed, gap: Gap, windows: Sequence[Window]) -> tuple[WindowId, ...]:
-    return tuple(window_id(stream.stream_id, _position(stream, gap, window)) for window in windows)
+def window_ids(
+    stream: Followed, lead: Filled, windows: Sequence[Window], *, share: Filled
+) -> tuple[WindowId, ...]:
+    """Names of the windows that a gap is told with.
+
+    They are numbered by the gap that leads, and it names them all. The others name those that hold some of them: a
+    lost hour is thousands of gaps, and must not name thousands of windows in each.
+    """
+    return tuple(
+        window_id(stream.stream_id, _position(stream, lead.gap, window))
+        for window in windows
+        if share is lead or (window.start_us < share.to_us and window.end_us > share.from_us)
+    )
 
 
 def _position(stream: Followed, gap: Gap, window: Window) -> Position:
@@ -279,7 +324,7 @@ def _position(stream: Followed, gap: Gap, window: Window) -> Position:
 def repaired_event(
     stream: Followed, share: Filled, *, reason: str, windows: tuple[WindowId, ...] = (), at: datetime
 ) -> Event:
-    """What became of a gap; every gap of a group names all its windows."""
+    """What became of a gap, with its windows."""
     gap = share.gap
     return SegmentRepaired(
         **_head(stream, SegmentRepaired.name, Position(stream.run, gap.index, gap.revision), at=at),

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -19,7 +20,7 @@ from ingest.domain.media_body import MediaBody
 from ingest.domain.recorder import Followed
 from ingest.domain.repair import CutPiece, CutPlan, Filled, GapGroup, Refusal
 from ingest.domain.ts import read_clock
-from ingest.domain.windows import WindowPlan
+from ingest.domain.windows import Window, WindowPlan
 from ingest.workflow.archive import Archive, Kept
 from ingest.workflow.ports import FetchedSegment, LeaseLost
 from ingest.workflow.repair_ports import (
@@ -46,6 +47,7 @@ from shared.repairs import repair_epoch
 
 log = structlog.get_logger()
 
+MOST_PIECE_BYTES: Final = 128 * 1024**2  # one is read into memory
 UNREADABLE: Final = "Its sealed address cannot be opened with the keys of this installation."
 
 
@@ -53,6 +55,12 @@ class TooSlow(RetryableError):
     """A recording took longer than one attempt may."""
 
     code = "repair_too_slow"
+
+
+class Broken(PermanentError):
+    """Every attempt at a recording ended without a word: whoever worked on it was killed, or broke."""
+
+    code = "repair_broken"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +149,8 @@ class Repairs:
         except LeaseLost as lost:
             log.warning("repair_lost", recording_id=job.recording_id, reason=str(lost))
         except asyncio.CancelledError:
-            await asyncio.shield(self._jobs.postpone(job, pause_s=0.0))
+            with suppress(DatabaseUnavailable):
+                await asyncio.shield(self._jobs.release(job))
             raise
 
     @asynccontextmanager
@@ -171,6 +180,8 @@ class Repairs:
 
     async def _repair(self, job: Job, task: Task) -> None:
         try:
+            if job.attempts > self._policy.attempts:
+                raise Broken(f"{self._policy.attempts} attempts broke off")
             await self._fill_in_time(job, task)
         except LeaseLost:
             raise
@@ -226,17 +237,19 @@ class Repairs:
         epoch = repair_epoch(first.index, revision=first.revision)
         pieces = [piece async for piece in self._archived(task.stream, recording, plan, epoch=epoch)]
         segments = repair.placed(pieces, epoch=epoch, plan=plan, recording=task.recording)
+        windows = repair.windows_of(segments, self._policy.plan)
+        segments = repair.within(windows, segments)
         came_out = repair.filled(plan, segments)
         if isinstance(came_out, Refusal):
             return self._failed(task.stream, group, came_out.reason)
-        return self._filled(task.stream, group, came_out, segments)
+        return self._filled(task.stream, group, came_out, segments, windows)
 
     async def _archived(
         self, stream: Followed, recording: OpenRecording, plan: CutPlan, *, epoch: int
     ) -> AsyncIterator[CutPiece]:
         number = 0
         async for cut in recording.cut(from_us=plan.cut_from_us, to_us=plan.cut_to_us):
-            body = await asyncio.to_thread(cut.path.read_bytes)
+            body = await asyncio.to_thread(_read, cut.path)
             clock = read_clock(body)
             if clock is None or clock.duration_us <= 0:
                 continue
@@ -262,16 +275,28 @@ class Repairs:
             await self._archive.discard(kept.waiting)
 
     def _filled(
-        self, stream: Followed, group: GapGroup, plan: CutPlan, segments: tuple[SegmentRef, ...]
+        self,
+        stream: Followed,
+        group: GapGroup,
+        plan: CutPlan,
+        segments: tuple[SegmentRef, ...],
+        windows: tuple[Window, ...],
     ) -> tuple[GapOutcome, ...]:
         at, shares = self._clock(), repair.shares(group, plan)
         lead = next((share for share in shares if share.outcome != "failed"), None)
         if lead is None:
             return self._failed(stream, group, repair.NOTHING_THERE)
-        windows = repair.windows_of(segments, self._policy.plan)
-        names = repair.window_ids(stream, lead.gap, windows)
         ready = repair.ready_events(stream, lead.gap, segments, windows, at=at)
-        outcomes = [self._told(stream, share, _note(share, plan), windows=names, at=at) for share in shares]
+        outcomes = [
+            self._told(
+                stream,
+                share,
+                _note(share, plan),
+                windows=repair.window_ids(stream, lead, windows, share=share),
+                at=at,
+            )
+            for share in shares
+        ]
         leading = outcomes[shares.index(lead)]
         outcomes[shares.index(lead)] = replace(leading, segments=segments, events=(*ready, *leading.events))
         return tuple(outcomes)
@@ -302,6 +327,12 @@ class Repairs:
             filled = outcome.filled
             metrics.repairs.labels(filled.outcome).inc()
             log.info("gap_repair", gap=filled.gap.index, outcome=filled.outcome, reason=outcome.reason)
+
+
+def _read(path: Path) -> bytes:
+    if path.stat().st_size > MOST_PIECE_BYTES:
+        raise RecordingUnusable("The recording has key frames too far apart to be cut in pieces.")
+    return path.read_bytes()
 
 
 def _note(share: Filled, plan: CutPlan) -> str:

@@ -102,12 +102,19 @@ class RepairJobs(Protocol):
         """Give back; nobody takes it before `pause_s` have passed."""
         ...
 
+    async def release(self, job: Job) -> None:
+        """Give back undone, for whoever takes it at once; the attempt does not count."""
+        ...
+
     async def open(self, job: Job) -> Task | None:
         """None when there is nothing to repair (any more)."""
         ...
 
     async def commit(self, job: Job, outcomes: Sequence[GapOutcome]) -> None:
-        """Write all in one transaction under the fence. Raises LeaseLost, and then wrote nothing."""
+        """Write all in one transaction under the fence. Raises LeaseLost, and then wrote nothing.
+
+        Also lost is what belongs to a stream that was closed since, or has another run.
+        """
         ...
 
     async def finish(self, job: Job) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from ingest.adapters.register import PostgresRegister
 from ingest.adapters.repair_cutter import FileCutter, RangedCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
@@ -294,10 +295,11 @@ async def test_a_replica_that_stops_hands_over_at_once(bench: Bench) -> None:
     await until(lambda: _true(bench.cutter.cuts))
 
     await one.stop()
+    [job] = await bench.rows("SELECT attempts FROM ingest.repair_jobs")
     bench.cutter.gate.set()
     await work(bench.replica("other"))
 
-    assert [(0, 1, "repaired")] == await bench.outcomes()
+    assert (0, [(0, 1, "repaired")]) == (job["attempts"], await bench.outcomes())
 
 
 async def test_a_replica_that_lost_its_claim_writes_nothing(bench: Bench) -> None:
@@ -314,6 +316,37 @@ async def test_a_replica_that_lost_its_claim_writes_nothing(bench: Bench) -> Non
     await frozen._doing
 
     assert ([], 1) == (await bench.outcomes(), await bench.jobs())
+
+
+async def test_a_stream_that_is_closed_for_good_meanwhile_gets_nothing_more(bench: Bench) -> None:
+    await bench.run_over((100, 120))
+    bench.cutter.gate.clear()
+    await bench.offer()
+    replica = bench.replica()
+    await replica.turn()
+    await until(lambda: _true(bench.cutter.cuts))
+    async with bench.database.transaction(ORGANIZATION) as session:
+        await PostgresRegister().close(session, STREAM)
+
+    bench.cutter.gate.set()
+    assert replica._doing is not None
+    await replica._doing
+    await bench.execute("UPDATE ingest.repair_jobs SET lease_until = now() - interval '1 second'")
+    await work(bench.replica("other"))
+
+    assert ([], 0) == (await bench.outcomes(), await bench.jobs())
+
+
+async def test_a_recording_that_breaks_every_attempt_is_given_up(bench: Bench) -> None:
+    await bench.run_over((100, 120))
+    await bench.offer()
+    await bench.execute("UPDATE ingest.repair_jobs SET attempts = 4")  # none of which told an outcome
+
+    await work(bench.replica(attempts=4))
+
+    [repaired] = await bench.told(SegmentRepaired)
+    assert ("failed", 0, []) == (repaired.outcome, await bench.jobs(), bench.cutter.opened)
+    assert repaired.reason.startswith("repair_broken")
 
 
 async def test_who_takes_over_goes_on_behind_the_groups_that_stand(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from ingest.domain.repair import (
     MOST_US,
     CutPiece,
     CutPlan,
+    Filled,
     Gap,
     GapGroup,
     Recording,
@@ -24,6 +25,8 @@ from ingest.domain.repair import (
     shares,
     window_ids,
     windows_of,
+    with_clocks,
+    within,
 )
 from ingest.domain.windows import WindowPlan
 from shared.events import Lane, Source
@@ -106,6 +109,25 @@ def test_without_a_clock_nothing_is_guessed() -> None:
 def test_one_side_with_a_clock_is_enough() -> None:
     assert -5 * S == planned(gap(100, 110, wall_from_at=None), recording()).shift_us
     assert -5 * S == planned(gap(100, 110, wall_to_at=None), recording()).shift_us
+
+
+def test_of_one_clock_alone_no_agreement_is_told() -> None:
+    assert "agree" in planned(gap(100, 110), recording()).note
+    assert "agree" not in planned(gap(100, 110, wall_to_at=None), recording()).note
+
+
+def test_the_nearest_media_on_each_side_tells_the_clock() -> None:
+    told = [(at_s * S, BEGAN_AT + timedelta(seconds=at_s)) for at_s in (0, 10, 20, 60, 70)]
+    later = [(at_us, at + timedelta(seconds=2 if at_us >= 60 * S else 0)) for at_us, at in told]
+    bare = gap(30, 50, wall_from_at=None, wall_to_at=None)
+
+    [within_run] = with_clocks([bare], later)
+    [at_the_end] = with_clocks([bare], later[:3])
+    [without] = with_clocks([bare], [])
+
+    assert gap(30, 50, wall_to_at=BEGAN_AT + timedelta(seconds=52)) == within_run
+    assert gap(30, 50, wall_to_at=None) == at_the_end
+    assert bare == without
 
 
 def test_sides_that_disagree_a_little_widen_the_cut_and_are_told() -> None:
@@ -207,8 +229,43 @@ def test_windows_and_their_events_are_a_function_of_the_gap() -> None:
         (event.index, event.revision) for event in events
     ]
     assert {Lane.VOD} == {event.lane for event in events}
-    assert len(windows) == len(set(window_ids(STREAM, one, windows)))
+    lead = Filled(gap=one, outcome="repaired", from_us=one.from_us, to_us=one.to_us)
+    assert len(windows) == len(set(window_ids(STREAM, lead, windows, share=lead)))
     assert refs[0] == events[0].segments[0]
     assert refs[-1] == events[-1].segments[-1]
     again = ready_events(STREAM, one, refs, windows, at=BEGAN_AT + timedelta(hours=1))
     assert [event.event_id for event in events] == [event.event_id for event in again]
+
+
+def test_the_first_gap_of_a_group_names_all_windows_and_the_others_those_that_hold_them() -> None:
+    refs = placed(
+        [piece(88 + 2 * number) for number in range(60)],
+        epoch=1,
+        plan=planned(gap(100, 196), recording()),
+        recording=recording(),
+    )
+    windows = windows_of(refs, WindowPlan())
+    first, last = (
+        Filled(gap=one, outcome="repaired", from_us=one.from_us, to_us=one.to_us)
+        for one in (gap(100, 102), gap(194, 196, index=47))
+    )
+
+    every = window_ids(STREAM, first, windows, share=first)
+
+    assert len(windows) == len(every) > 4
+    holding = [each.start_us < 196 * S and each.end_us > 194 * S for each in windows]
+    wanted = tuple(name for name, holds in zip(every, holding, strict=True) if holds)
+    assert wanted == window_ids(STREAM, first, windows, share=last)
+    assert 1 <= len(wanted) <= 2
+
+
+def test_what_no_window_holds_is_not_told_as_repaired() -> None:
+    plan = planned(gap(100, 140), recording())
+    refs = placed([piece(88 + 2 * number) for number in range(32)], epoch=1, plan=plan, recording=recording())
+    held = within(windows_of(refs, WindowPlan())[:1], refs)
+
+    came_out = filled(plan, held)
+
+    assert isinstance(came_out, CutPlan)
+    assert ("partly", 108 * S) == (came_out.outcome, came_out.to_us)
+    assert () == within((), refs)
