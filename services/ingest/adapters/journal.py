@@ -22,7 +22,7 @@ from shared.outbox import Outbox, OutboxRow
 log = structlog.get_logger()
 
 # A tenth of a second more of lag, for a tenth of the transactions where hundreds of streams are followed.
-COMMIT_EVERY_S: Final = 0.1
+COMMIT_EVERY_S: Final = 0.2
 COMMITS_AT_ONCE: Final = 64
 
 _Key = tuple[str, int]
