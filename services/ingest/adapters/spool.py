@@ -55,7 +55,12 @@ class FolderSpool:
         path.unlink(missing_ok=True)
 
     async def drop(self, path: Path) -> None:
-        self._used_bytes -= await asyncio.to_thread(_remove, path)
+        """Whoever waits for it may be cancelled: it is dropped all the same."""
+        await asyncio.shield(self._drop(path))
+
+    async def _drop(self, path: Path) -> None:
+        size_bytes = await asyncio.to_thread(_remove, path)
+        self._used_bytes -= size_bytes  # read after waiting: others keep and drop meanwhile
 
     def close(self) -> None:
         """Give the part up; what still lies there is fetched anew by whoever goes on."""
