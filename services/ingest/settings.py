@@ -56,7 +56,7 @@ class IngestSettings(ServiceSettings):
     )
     remux_bytes: int = Field(
         default=8 * 1024**3,
-        ge=1,
+        ge=128 * 1024**2,
         description="Bound of finished segments of files and pushed streams that one process keeps on its disk.",
     )
 

@@ -11,9 +11,16 @@ from typing import ClassVar, Final
 from ingest.domain.fmp4 import read_fragment_clock
 from shared.errors import RetryableError
 
+_MICROSECONDS: Final = 1_000_000
 _HEADER_BYTES: Final = 8
 _INIT_BOXES: Final = frozenset({b"ftyp", b"moov"})
-_LARGEST_BOX_BYTES: Final = 192 * 1024 * 1024
+_LARGEST_MEDIA_BYTES: Final = 96 * 1024 * 1024
+_LARGEST_HEAD_BYTES: Final = 8 * 1024 * 1024
+# As large as a segment of HLS may be; what comes faster makes shorter pieces.
+LARGEST_PIECE_BYTES: Final = 64 * 1024 * 1024
+# No camera takes so many pictures in a second, and no sound has so short packets.
+_MOST_SAMPLES_PER_S: Final = 4000
+_COUNT_AT: Final = slice(8, 12)  # trun, from its name on: version and flags, count
 _NUMBER_AT: Final = slice(20, 24)  # moof header, then mfhd: header, version and flags, number
 _NUMBER_RANGE: Final = 2**32
 _TILE_US: Final = 50_000
@@ -24,6 +31,12 @@ class FragmentsMalformed(RetryableError):
     """What came out of the pipe is not the fragmented MP4 that was asked for."""
 
     code: ClassVar[str] = "fragments_malformed"
+
+
+class ClockStandsStill(RetryableError):
+    """The media's clock went back, after which FFmpeg gives all that comes the same time."""
+
+    code: ClassVar[str] = "media_clock_stands_still"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +73,7 @@ class FragmentReader:
         self._has_media = False
 
     def feed(self, chunk: bytes) -> Iterator[Fragment]:
-        """The fragments that are whole by now. Raises FragmentsMalformed and BoxesMalformed."""
+        """The fragments that are whole by now. Raises FragmentsMalformed, BoxesMalformed and ClockStandsStill."""
         self._buffer += chunk
         while (size := self._whole_box()) is not None:
             box = bytes(self._buffer[:size])
@@ -73,7 +86,8 @@ class FragmentReader:
         if len(self._buffer) < _HEADER_BYTES:
             return None
         size = int.from_bytes(self._buffer[:4], "big")
-        if not _HEADER_BYTES <= size <= _LARGEST_BOX_BYTES:
+        is_media = self._buffer[4:8] == b"mdat"
+        if not _HEADER_BYTES <= size <= (_LARGEST_MEDIA_BYTES if is_media else _LARGEST_HEAD_BYTES):
             raise FragmentsMalformed(f"a box of {size} bytes")
         return size if len(self._buffer) >= size else None
 
@@ -92,6 +106,7 @@ class FragmentReader:
         clock = read_fragment_clock(self._head + media, init=self._init)
         if clock is None or clock.pts_us is None:
             return None
+        _check_pace(self._head, clock.duration_us)
         number = (clock.pts_us // 1000 % _NUMBER_RANGE).to_bytes(4, "big")
         head = self._head[: _NUMBER_AT.start] + number + self._head[_NUMBER_AT.stop :]
         return Fragment(
@@ -102,8 +117,17 @@ class FragmentReader:
         )
 
 
+def _check_pace(head: bytes, duration_us: int) -> None:
+    at = head.find(b"trun")
+    count = int.from_bytes(head[at:][_COUNT_AT], "big") if at >= 0 else 0
+    if count > 1 and count * _MICROSECONDS > duration_us * _MOST_SAMPLES_PER_S:
+        raise ClockStandsStill(f"{count} samples in {duration_us} us")
+
+
 class Splicer:
     """Joins fragments to pieces of at least `target_us`; what lies before `from_us` is passed over.
+
+    Where they are too large together, a piece is shorter.
 
     A fragment begins with a key frame, unless key frames are further apart than the longest fragment.
     """
@@ -112,10 +136,7 @@ class Splicer:
         self._target_us = target_us
         self._from_us = from_us
         self._open: list[Fragment] = []
-
-    @property
-    def has_begun(self) -> bool:
-        return bool(self._open)
+        self._open_bytes = 0
 
     def add(self, fragment: Fragment) -> Piece | None:
         """The piece that this fragment ends by beginning the next one."""
@@ -123,6 +144,7 @@ class Splicer:
             return None
         piece = self._close(fragment.pts_us) if self._is_due(fragment) else None
         self._open.append(fragment)
+        self._open_bytes += len(fragment.body)
         return piece
 
     def finish(self) -> Piece | None:
@@ -137,11 +159,12 @@ class Splicer:
         if not self._open:
             return False
         first = self._open[0]
-        return fragment.init != first.init or fragment.pts_us - first.pts_us >= self._target_us
+        is_large = self._open_bytes + len(fragment.body) > LARGEST_PIECE_BYTES
+        return is_large or fragment.init != first.init or fragment.pts_us - first.pts_us >= self._target_us
 
     def _close(self, end_us: int) -> Piece:
         first, body = self._open[0], b"".join(each.body for each in self._open)
-        self._open = []
+        self._open, self._open_bytes = [], 0
         return Piece(init=first.init, body=body, start_us=first.pts_us, end_us=max(end_us, first.pts_us + 1))
 
 

@@ -309,6 +309,15 @@ async def test_a_file_that_changes_meanwhile_is_refused(film: Path, tmp_path: Pa
     assert "changed" in caught.value.failure.detail
 
 
+async def test_recordings_that_were_joined_are_told_and_never_squeezed_into_one_time(
+    film: Path, tmp_path: Path
+) -> None:
+    one = converted(film, "film.ts", *COPIES["film.ts"]).read_bytes()
+    path = tmp_path / "joined.ts"
+    path.write_bytes(one + one)
+    assert "clock goes back" in await refusal(path, tmp_path)
+
+
 @pytest.mark.parametrize(("status", "words"), [(401, "login"), (403, "denies"), (404, "not there")])
 async def test_what_a_server_denies_is_told(status: int, words: str, film: Path, tmp_path: Path) -> None:
     async with FileServer(film) as server, workbench(tmp_path, server) as bench:

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.domain.fragments import Fragment, FragmentReader, FragmentsMalformed, Piece, Splicer, codecs_of
+from ingest.domain.fragments import (
+    LARGEST_PIECE_BYTES,
+    Fragment,
+    FragmentReader,
+    FragmentsMalformed,
+    Piece,
+    Splicer,
+    codecs_of,
+)
 
 TARGET_US = 4_000_000
 
@@ -53,10 +61,24 @@ def test_another_init_section_begins_another_piece() -> None:
     assert [b"i", b"j"] == [piece.init for piece in spliced([first, other])]
 
 
-@pytest.mark.parametrize("size", [0, 7, 2**31])
-def test_a_box_of_an_impossible_size_is_refused(size: int) -> None:
+def test_a_piece_of_too_many_bytes_ends_before_its_time() -> None:
+    body = bytes(LARGEST_PIECE_BYTES // 2)
+    large = [
+        Fragment(init=b"i", body=body, pts_us=each.pts_us, end_us=each.end_us)
+        for each in fragments([1000, 1000, 1000])
+    ]
+    pieces = spliced(large)
+    assert [2000, 1000] == [piece.duration_us for piece in pieces]
+    assert LARGEST_PIECE_BYTES == max(len(piece.body) for piece in pieces)
+
+
+@pytest.mark.parametrize(
+    ("kind", "size"),
+    [(b"moof", 0), (b"moof", 7), (b"moof", 2**24), (b"moov", 2**24), (b"mdat", 2**27), (b"mdat", 2**31)],
+)
+def test_a_box_of_an_impossible_size_is_refused(kind: bytes, size: int) -> None:
     with pytest.raises(FragmentsMalformed):
-        list(FragmentReader().feed(size.to_bytes(4, "big") + b"moof"))
+        list(FragmentReader().feed(size.to_bytes(4, "big") + kind))
 
 
 def test_sample_entries_are_named_in_order() -> None:

@@ -43,7 +43,7 @@ async def fragments(
 ) -> AsyncIterator[AsyncIterator[Fragment]]:
     """The fragments of one run, at the reader's pace; after the last one FFmpeg's own end is raised.
 
-    Raises MediaRejected, MediaCrashed, ChildSilent, ChildBroken, NoRelaySocket.
+    Raises MediaRejected, MediaCrashed, ChildSilent, ChildBroken, ClockStandsStill, NoRelaySocket.
     """
     opened = workshop.runner.relayed(
         source,

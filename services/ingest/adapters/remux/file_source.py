@@ -6,7 +6,6 @@ over, so that it makes the same segments as an uninterrupted run.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
@@ -18,7 +17,7 @@ from ingest.adapters.remux.file_bytes import FileBytes, read_head
 from ingest.adapters.remux.file_relay import FileRelay
 from ingest.adapters.remux.shelf import Shelf, end_us
 from ingest.domain.actions import FailureKind, FetchFailure
-from ingest.domain.fragments import Fragment, Splicer, codecs_of
+from ingest.domain.fragments import ClockStandsStill, Fragment, Splicer, codecs_of
 from ingest.domain.playlist import MICROSECONDS, MediaPlaylist, Segment
 from ingest.domain.recorder import Progress
 from ingest.domain.remux_plan import (
@@ -51,6 +50,11 @@ NO_MEDIA: Final = "it holds neither video nor audio"
 NO_RANGES: Final = (
     "its server answers no range requests, and this file cannot be read from start to end without them"
 )
+
+CLOCK_BACK: Final = (
+    "its clock goes back in the middle: recordings were joined in it, which must be sent one by one"
+)
+BROKEN_DOWN: Final = "reading it broke down"
 
 OpenFile = Callable[[], Awaitable[FileBytes]]
 
@@ -92,6 +96,8 @@ class FileSource:
         if self._work is None and not self._is_whole:
             self._work = asyncio.create_task(self._produce())
         await self._shelf.wait_news(LONG_POLL_S)
+        if self._work is not None and self._work.done():
+            self._work.result()  # what is not told as a failure is a fault, and the follower's to report
         if self._failure is not None and self._shelf.is_drained:
             self._raise_failure(self._failure)
         return self._shelf.playlist(kind="VOD", is_ended=self._is_whole, has_more=True)
@@ -108,8 +114,7 @@ class FileSource:
     async def close(self) -> None:
         if self._work is not None:
             self._work.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._work
+            await asyncio.wait([self._work])
         await self._shelf.close()
 
     def _raise_failure(self, failure: FetchFailure) -> None:
@@ -125,6 +130,9 @@ class FileSource:
             await self._read_file()
         except FetchFailed as failed:
             self._failure = failed.failure
+        except OSError as error:
+            log.warning("file_not_followed", reason=str(error))
+            self._failure = FetchFailure(kind=FailureKind.NETWORK, detail=BROKEN_DOWN)
         finally:
             self._shelf.tell()
 
@@ -161,8 +169,13 @@ class FileSource:
             if other is not None:
                 return other
             raise FetchFailed(relay.failure or _rejected(reading, str(error))) from error
-        except (MediaCrashed, ChildSilent, ChildBroken, NoRelaySocket) as error:
+        except ClockStandsStill as error:
+            raise FetchFailed(_refused(CLOCK_BACK)) from error
+        except (MediaCrashed, ChildSilent, ChildBroken) as error:
             raise FetchFailed(relay.failure or self._broken_down(str(error))) from error
+        except NoRelaySocket as error:
+            log.warning("remux_not_started", reason=str(error))
+            raise FetchFailed(FetchFailure(kind=FailureKind.TIMEOUT, detail=BROKEN_DOWN)) from error
         if relay.failure is not None:
             raise FetchFailed(relay.failure)
         return outcome
@@ -226,7 +239,7 @@ class FileSource:
         log.warning("remux_broke_down", reason=said, times=self._breakdowns)
         if self._breakdowns >= MOST_BREAKDOWNS:
             return _refused("it cannot be processed: reading it breaks down again and again")
-        return FetchFailure(kind=FailureKind.TIMEOUT, detail=said)
+        return FetchFailure(kind=FailureKind.TIMEOUT, detail=BROKEN_DOWN)
 
 
 def _input(reading: _Reading, relay: FileRelay, plan: RemuxPlan) -> RelayedInput:

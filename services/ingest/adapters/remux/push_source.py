@@ -5,8 +5,8 @@ Its wall clock is that of arrival. What comes while nobody takes it is kept up t
 """
 
 import asyncio
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,7 +17,7 @@ from ingest.adapters.remux.child import ChildBroken, ChildSilent, Workshop, frag
 from ingest.adapters.remux.shelf import Shelf
 from ingest.adapters.remux.wire_relay import WireRelay
 from ingest.domain.actions import FailureKind, FetchFailure
-from ingest.domain.fragments import Fragment, Piece, Splicer, codecs_of
+from ingest.domain.fragments import ClockStandsStill, Fragment, Piece, Splicer, codecs_of
 from ingest.domain.playlist import MICROSECONDS, MediaPlaylist, Segment
 from ingest.domain.recorder import Progress
 from ingest.domain.remux_plan import (
@@ -44,6 +44,7 @@ LONGEST_PAUSE_S: Final = 5.0
 # A connection that ended in order, and nothing for so long after it, is the end: an encoder that starts anew is sooner.
 END_PATIENCE_S: Final = 120.0
 LEAST_GAP_US: Final = 50_000
+BROKEN_DOWN: Final = "reading it broke down"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +98,8 @@ class PushSource:
         if self._work is None:
             self._work = asyncio.create_task(self._produce())
         await self._shelf.wait_news(LONG_POLL_S)
+        if self._work.done():
+            self._work.result()  # what is not told as a failure is a fault, and the follower's to report
         if not self._shelf.has_news and not self._is_flowing and not self._is_over:
             raise FetchFailed(self._failure or FetchFailure(kind=FailureKind.TIMEOUT, detail="no media yet"))
         return self._shelf.playlist(is_ended=self._is_over, has_more=False)
@@ -113,8 +116,7 @@ class PushSource:
     async def close(self) -> None:
         if self._work is not None:
             self._work.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._work
+            await asyncio.wait([self._work])
         await self._shelf.close()
 
     # -- connections ---------------------------------------------------------------------------------------
@@ -144,8 +146,8 @@ class PushSource:
             failure = relay.failure or self._judge_rejection(str(error))
         except FetchFailed as failed:
             failure = failed.failure
-        except (MediaCrashed, ChildSilent, ChildBroken, NoRelaySocket) as error:
-            failure = relay.failure or FetchFailure(kind=FailureKind.TIMEOUT, detail=str(error))
+        except (MediaCrashed, ChildSilent, ChildBroken, ClockStandsStill, NoRelaySocket, OSError) as error:
+            failure = relay.failure or _broken_down(error)
         had_media, self._is_flowing = self._is_flowing, False
         self._note_end(failure, had_media=had_media)
         return had_media
@@ -163,7 +165,7 @@ class PushSource:
             self._workshop, self._address.source, self._plan, relay=relay.serve, silence_s=SILENCE_S
         )
         try:
-            async with opened as read:
+            async with _patience() as patience, opened as read:
                 async for fragment in read:
                     if anchor is None:
                         if self._needs_encoding(fragment):
@@ -173,6 +175,7 @@ class PushSource:
                     if piece is not None:
                         await self._keep(piece, anchor, is_first=is_first)
                         is_first = False
+                        patience.reschedule(asyncio.get_running_loop().time() + SILENCE_S)
         finally:
             last = splicer.finish()
             if last is not None and anchor is not None:
@@ -212,3 +215,19 @@ class PushSource:
             self._plan = RemuxPlan(transcodes=True)
         log.info("remux_rejected", reason=explain_refusal(said))
         return FetchFailure(kind=FailureKind.NETWORK, detail=explain_refusal(said))
+
+
+@asynccontextmanager
+async def _patience() -> AsyncIterator[asyncio.Timeout]:
+    """Bytes may flow and still make no piece: sound without the pictures, a clock that stands still."""
+    try:
+        async with asyncio.timeout(SILENCE_S) as patience:
+            yield patience
+    except TimeoutError as error:
+        raise ChildSilent(f"no piece for {SILENCE_S:g} s") from error
+
+
+def _broken_down(error: Exception) -> FetchFailure:
+    """What FFmpeg said is not passed on: it may name the stream's key."""
+    log.warning("push_broke_down", error=type(error).__name__)
+    return FetchFailure(kind=FailureKind.TIMEOUT, detail=BROKEN_DOWN)

@@ -16,12 +16,15 @@ from ingest.workflow.ports import FetchedSegment, FetchFailed, Spool, SpoolFull
 
 SCHEME: Final = "remux"
 _ROOM_CHECK_S: Final = 0.5
+# What one source may keep of the disk that all share: a minute of the highest rates, minutes of usual ones.
+MOST_WAITING_BYTES: Final = 256 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Held:
     path: Path
     init: bytes
+    size_bytes: int
 
 
 class Shelf:
@@ -48,9 +51,14 @@ class Shelf:
     def _waiting_count(self) -> int:
         return len(self._held.keys() - self._asked)
 
+    def _has_room(self, piece: Piece) -> bool:
+        waiting = self._held.keys() - self._asked
+        size_bytes = sum(self._held[sequence].size_bytes for sequence in waiting) + len(piece.body)
+        return not waiting or (len(waiting) < self._most_waiting and size_bytes <= MOST_WAITING_BYTES)
+
     async def put(self, piece: Piece, *, wall_at: datetime | None = None, breaks: bool = False) -> None:
         """Waits while enough is waiting, or while the disk has no room."""
-        while self._waiting_count >= self._most_waiting:
+        while not self._has_room(piece):
             self._room.clear()
             await self._room.wait()
         while not await self._put(piece, wall_at=wall_at, breaks=breaks):  # noqa: ASYNC110 - other streams free it
@@ -58,8 +66,7 @@ class Shelf:
 
     async def put_now(self, piece: Piece, *, wall_at: datetime | None, breaks: bool) -> bool:
         """For what cannot wait; what finds no room becomes a gap, and then the answer is False."""
-        has_room = self._waiting_count < self._most_waiting
-        if has_room and await self._put(piece, wall_at=wall_at, breaks=breaks):
+        if self._has_room(piece) and await self._put(piece, wall_at=wall_at, breaks=breaks):
             return True
         self.put_gap(piece.duration_us)
         return False
@@ -78,7 +85,7 @@ class Shelf:
             path = await self._spool.keep(piece.body)
         except SpoolFull:
             return False
-        self._held[self._next_sequence] = _Held(path=path, init=piece.init)
+        self._held[self._next_sequence] = _Held(path=path, init=piece.init, size_bytes=len(piece.body))
         self._list(_segment(self._next_sequence, piece, wall_at=wall_at, breaks=breaks))
         return True
 
@@ -132,13 +139,11 @@ class Shelf:
 
     async def forget(self, *, before: int) -> None:
         """Drop what is settled."""
-        gone = [segment.sequence for segment in self._segments if segment.sequence < before]
         self._segments = [segment for segment in self._segments if segment.sequence >= before]
-        for sequence in gone:
-            held = self._held.pop(sequence, None)
+        for sequence in sorted(each for each in self._held if each < before):
+            held = self._held.pop(sequence)
             self._asked.discard(sequence)
-            if held is not None:
-                await self._spool.drop(held.path)
+            await self._spool.drop(held.path)
         self._room.set()
 
     async def close(self) -> None:
