@@ -241,7 +241,8 @@ class RelayedInput:
             raise ArgumentRefused(f"path {self.path[:80]!r} would change the address of the relay")
         whitelist = ("-protocol_whitelist", protocols, "-max_pixels", str(limits.max_pixels))
         address = f"{self.protocol}://{relay_socket.LOOPBACK}:{port}{self.path}"
-        return (*self.options, *whitelist, "-f", self.demuxer, "-i", address)
+        threads = ("-threads", str(limits.threads))
+        return (*self.options, *whitelist, *threads, "-f", self.demuxer, "-i", address)
 
 
 OpenRelay = Callable[[socket.socket], AbstractAsyncContextManager[None]]

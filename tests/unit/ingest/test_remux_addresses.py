@@ -38,7 +38,13 @@ def test_srt_passes_on_only_what_the_server_must_hear() -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["srt://edge.example?streamid=x", "rtmp:///live/key", "rtmp://u:p@a.example/x/y", "rtmp://[::1/x"]
+    "url",
+    [
+        *("srt://edge.example?streamid=x", "rtmp:///live/key", "rtmp://u:p@a.example/x/y", "rtmp://[::1/x"),
+        *("rtmp://a.example/live/kéy", "rtmp://a.example/live/a key", "rtsp://a.example/\x00"),
+        *("srt://a.example:1?streamid=%00", "srt://a.example:1?passphrase=short"),
+        "srt://a.example:1?pbkeylen=7",
+    ],
 )
 def test_an_address_that_cannot_be_used_is_refused(url: str) -> None:
     with pytest.raises(SourceUnusable):

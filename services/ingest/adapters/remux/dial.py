@@ -5,6 +5,7 @@ import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from aiohttp.abc import AbstractResolver
@@ -58,7 +59,7 @@ class Dialler:
         """The certificate is checked against the name, although the address is dialled."""
         if not is_tls:
             return await asyncio.open_connection(address, target.port)
-        context = self.tls or ssl.create_default_context()
+        context = self.tls or _public_authorities()
         return await asyncio.open_connection(address, target.port, ssl=context, server_hostname=target.host)
 
     async def _resolved(self, target: HostPort) -> tuple[IpAddress, ...]:
@@ -75,6 +76,12 @@ class Dialler:
             if resolver is not self.resolver:
                 await resolver.close()
         return tuple(ipaddress.ip_address(each["host"]) for each in found)
+
+
+@cache
+def _public_authorities() -> ssl.SSLContext:
+    """Made once: reading them takes tens of milliseconds, and a server that is away is dialled every few seconds."""
+    return ssl.create_default_context()
 
 
 def _failed(kind: FailureKind, detail: str) -> FetchFailed:

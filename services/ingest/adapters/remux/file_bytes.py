@@ -159,6 +159,8 @@ class RangedFile:
             raise _changed() from error
         if answer.status != 206 or not _version(answer).is_same(self._version):
             raise _changed()
+        if not _begins_at(answer, index * BLOCK_BYTES):
+            raise _failed(FailureKind.CORRUPT, "its server answers with another range than was asked for")
         expected = min(BLOCK_BYTES, self.size_bytes - index * BLOCK_BYTES)
         if len(answer.body) != expected:
             raise _failed(FailureKind.CORRUPT, f"{len(answer.body)} bytes of {expected}")
@@ -343,6 +345,11 @@ def _is_transient(failure: FetchFailure) -> bool:
     if failure.kind is FailureKind.STATUS:
         return failure.status >= 500 or failure.status in _TRANSIENT
     return failure.kind is not FailureKind.REFUSED
+
+
+def _begins_at(answer: Response, offset: int) -> bool:
+    stated = _CONTENT_RANGE.fullmatch(answer.headers.get("content-range", "").strip())
+    return stated is not None and int(stated[1]) == offset
 
 
 def _version(answer: Response) -> _Version:

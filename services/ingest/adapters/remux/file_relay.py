@@ -23,12 +23,16 @@ ENCRYPTED: Final = "it is encrypted (DRM), and only the rights holder's players 
 
 
 class FileRelay:
-    """`failure` is what ended an answer before its time; FFmpeg takes that for the end of the file."""
+    """`failure` is what ended an answer before its time; FFmpeg takes that for the end of the file.
+
+    `served_bytes` grows with what FFmpeg has taken.
+    """
 
     def __init__(self, file: FileBytes) -> None:
         self._file = file
         self.path = f"/{secrets.token_hex(16)}"
         self.failure: FetchFailure | None = None
+        self.served_bytes = 0
 
     @asynccontextmanager
     async def serve(self, made: socket.socket) -> AsyncIterator[None]:
@@ -69,6 +73,7 @@ class FileRelay:
                 async for chunk in chunks:
                     _check_clear(chunk)
                     await answer.write(chunk)
+                    self.served_bytes += len(chunk)
             await answer.write_eof()
         except FetchFailed as failed:
             log.info("file_not_readable", failure=failed.failure.label, detail=failed.failure.detail)

@@ -185,7 +185,12 @@ class FileSource:
         splicer = Splicer(target_us=TARGET_US, from_us=self._from_us)
         is_first = True
         opened = fragments(
-            self._workshop, _input(reading, relay, plan), plan, relay=relay.serve, silence_s=SILENCE_S
+            self._workshop,
+            _input(reading, relay, plan),
+            plan,
+            relay=relay.serve,
+            silence_s=SILENCE_S,
+            served_bytes=lambda: relay.served_bytes,
         )
         async with opened as read:
             async for fragment in read:

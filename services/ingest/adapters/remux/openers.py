@@ -27,6 +27,8 @@ UPLOAD_PREFIX: Final = "upload:"
 _PORTS: Final = {"rtmp": 1935, "rtmps": 443, "rtsp": 554, "rtsps": 322}
 _SRT_OPTIONS: Final = frozenset({"streamid", "passphrase", "pbkeylen"})
 _SRT_LATENCY_US: Final = 200_000
+_SRT_PASSPHRASE_LENGTHS: Final = range(10, 80)
+_SRT_KEY_LENGTHS: Final = frozenset({"16", "24", "32"})
 _PROBED: Final = ("-analyzeduration", "2000000")
 
 
@@ -99,6 +101,8 @@ class RemuxedSources:
 
 def push_address(url: str, *, dialler: Dialler) -> PushAddress:
     """How to read what a server pushes at `url`. Raises SourceUnusable."""
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise SourceUnusable("its address holds characters that must be percent-encoded")
     try:
         parts = urlsplit(url)
         target = HostPort((parts.hostname or "").lower(), parts.port or _PORTS.get(parts.scheme, 0))
@@ -161,9 +165,10 @@ def _credentials(parts: SplitResult) -> Credentials | None:
 
 def _srt(parts: SplitResult, target: HostPort, *, dialler: Dialler) -> PushAddress:
     """We call; of the address's options those go on that the server must hear."""
-    asked = [(name, value) for name, value in parse_qsl(parts.query) if name in _SRT_OPTIONS]
+    asked = {name: value for name, value in parse_qsl(parts.query) if name in _SRT_OPTIONS}
+    _check_srt(asked)
     own = ("-mode", "caller", "-transtype", "live", "-latency", str(_SRT_LATENCY_US))
-    heard = tuple(text for name, value in asked for text in (f"-{name}", value))
+    heard = tuple(text for name, value in asked.items() for text in (f"-{name}", value))
     source = RelayedInput(
         protocol="srt",
         demuxer="mpegts",
@@ -172,3 +177,13 @@ def _srt(parts: SplitResult, target: HostPort, *, dialler: Dialler) -> PushAddre
         kind=socket.SOCK_DGRAM,
     )
     return PushAddress(source=source, open_relay=lambda: UdpRelay(dialler, target))
+
+
+def _check_srt(asked: Mapping[str, str]) -> None:
+    """Raises SourceUnusable for what the server could never be asked with."""
+    if not all(value.isprintable() for value in asked.values()):
+        raise SourceUnusable("its address holds control characters")
+    if "passphrase" in asked and len(asked["passphrase"]) not in _SRT_PASSPHRASE_LENGTHS:
+        raise SourceUnusable("its passphrase must have 10 to 79 characters")
+    if asked.get("pbkeylen", "16") not in _SRT_KEY_LENGTHS:
+        raise SourceUnusable("its pbkeylen must be 16, 24 or 32")
