@@ -93,7 +93,8 @@ ingest_signals = _counter(
     "tldr_ingest_signals_total", "Captions, timed metadata and the like found in streams.", "kind"
 )
 ingest_audio_apart = _counter(
-    "tldr_ingest_audio_apart_total", "Renditions whose sound lies in lists of its own, which is not archived."
+    "tldr_ingest_audio_apart_total",
+    "Segments archived without all of the sound that lies in a list of its own.",
 )
 ingest_captions_failed = _counter(
     "tldr_ingest_captions_failed_total", "Lists or parts of captions that could not be read.", "what"

@@ -14,6 +14,7 @@ import structlog
 
 from ingest.adapters.journal import PostgresJournal
 from ingest.adapters.leases import PostgresLeases
+from ingest.adapters.mixer import FfmpegMixer
 from ingest.adapters.pages import NoPages, Pages, PageSource
 from ingest.adapters.register import PostgresRegister
 from ingest.adapters.remux.dial import Dialler
@@ -35,6 +36,7 @@ from ingest.workflow.follower import FollowerPolicy
 from ingest.workflow.intake import Intake, Wake
 from ingest.workflow.ports import Leases, MediaSource, OpenSource, SourceAddress
 from ingest.workflow.repair import RecordingIntake, RepairPolicy, Repairs
+from ingest.workflow.sound import Mixer
 from ingest.workflow.source import HlsSource
 from shared.allocator import return_free_memory
 from shared.clock import utc_now
@@ -67,7 +69,8 @@ async def build(settings: IngestSettings) -> AsyncIterator[Application]:
         # A connection of its own: no crowd of commits and messages makes this process look dead.
         leases = Database(settings.database_url.get_secret_value(), schema="ingest", pool_size=1)
         remuxed = await _remuxed_sources(settings, base, http)
-        openers = {**source_openers(settings, base, http), **remuxed.openers()}
+        mixer = await _mixer(settings)
+        openers = {**source_openers(settings, base, http, mixer), **remuxed.openers()}
         followers = _followers(settings, base, spool, wake, leases=PostgresLeases(leases), openers=openers)
         intake = Intake(register=PostgresRegister(), closures=Closures(base.database), wake=wake)
         wake_repairs = asyncio.Event()
@@ -145,6 +148,11 @@ async def _remuxed_sources(
     )
 
 
+async def _mixer(settings: IngestSettings) -> FfmpegMixer:
+    runner = MediaRunner(sandbox=await detect_sandbox())
+    return FfmpegMixer(runner, work_root=scratch_folder(f"{settings.spool_folder}/sound"))
+
+
 async def _repairs(
     settings: IngestSettings, base: Foundation, http: SafeHttpClient, spool: FolderSpool, wake: asyncio.Event
 ) -> Repairs:
@@ -164,7 +172,7 @@ async def _repairs(
 
 
 def source_openers(
-    settings: IngestSettings, base: Foundation, http: SafeHttpClient
+    settings: IngestSettings, base: Foundation, http: SafeHttpClient, mixer: Mixer | None = None
 ) -> Mapping[str, OpenSource]:
     """Who opens which kind of source."""
 
@@ -176,6 +184,7 @@ def source_openers(
             target_height=settings.target_height,
             variant=progress.cursor.variant,
             freshness=freshness_of(stream.source, address.url, is_joined=progress.cursor.joined),
+            mixer=mixer,
         )
 
     pages: Pages = StreamlinkPages() if settings.pages == "streamlink" else NoPages()

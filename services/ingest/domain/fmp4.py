@@ -17,6 +17,7 @@ _HEADER_BYTES: Final = 8
 _LONG_HEADER_BYTES: Final = 16
 _TO_THE_END: Final = 0
 _LONG_SIZE: Final = 1
+_MOST_EDITS: Final = 8
 _MOST_BOXES: Final = 100_000
 _MOST_SAMPLES: Final = 1_000_000  # ten minutes of sound in frames of 1024 samples are 28 000
 _VIDEO, _AUDIO = b"vide", b"soun"
@@ -101,6 +102,46 @@ def read_fragment_clock(body: bytes, *, init: bytes | None) -> FragmentClock | N
         raise BoxesMalformed("no movie fragment with media")
     track = _chosen(_tracks(media if init is None else _Bytes(init)))
     return _clock(media, fragments, track) if track else None
+
+
+def has_sound(init: bytes) -> bool:
+    """Whether an init section names a track of sound. Raises BoxesMalformed."""
+    return any(track.handler == _AUDIO for track in _tracks(_Bytes(init)))
+
+
+def edit_shift_us(init: bytes) -> int:
+    """How much later the media's own clock is than its presentation, by the edit list of the track whose clock is
+    read: an encoder that reorders pictures or primes a filter begins before its presentation does. 0 without one.
+    Raises BoxesMalformed.
+    """
+    content = _Bytes(init)
+    track = _chosen(_tracks(content))
+    if track is None:
+        return 0
+    movie = next(box for box in _boxes(content, 0, len(init)) if box.kind == b"moov")
+    for trak in _children(content, movie, b"trak"):
+        if _track(content, trak, {}).track_id == track.track_id:
+            return _edit_shift_us(content, movie, trak, timescale=track.timescale)
+    return 0
+
+
+def _edit_shift_us(init: _Bytes, movie: _Box, trak: _Box, *, timescale: int) -> int:
+    """Of empty edits, and the first one with media (ISO/IEC 14496-12, 8.6.6)."""
+    later_us = 0
+    for edits in _children(init, trak, b"edts", b"elst"):
+        width = 8 if _field(init, edits, 0, 1) else 4
+        for n in range(min(_field(init, edits, 4), _MOST_EDITS)):
+            at = 8 + n * (2 * width + 4)
+            media_time = _field(init, edits, at + width, width)
+            if media_time < 1 << (8 * width - 1):
+                return _microseconds(media_time, timescale) - later_us
+            later_us += _microseconds(_field(init, edits, at, width), _movie_timescale(init, movie))
+    return -later_us
+
+
+def _movie_timescale(init: _Bytes, movie: _Box) -> int:
+    header = _only(init, movie, b"mvhd")
+    return _field(init, header, 20 if _field(init, header, 0, 1) else 12) or 1
 
 
 def _chosen(tracks: tuple[_Track, ...]) -> _Track | None:

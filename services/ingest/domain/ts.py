@@ -15,6 +15,7 @@ _SYNC: Final = 0x47
 _CHECKED_PACKETS: Final = 4
 _STARTS: Final = re.compile(rb"[\x40-\x7f\xc0-\xff]")  # second header byte with payload_unit_start_indicator
 _PES_HEAD: Final = b"\x00\x00\x01"
+_PES_HEADER_BYTES: Final = 9
 _VIDEO: Final = range(0xE0, 0xF0)
 _AUDIO: Final = range(0xC0, 0xE0)
 _OTHER_AUDIO: Final = frozenset({0xBD, 0xFD})
@@ -71,6 +72,36 @@ def read_clock(body: bytes) -> Clock | None:
         has_video=bool(video),
         has_audio=bool(audio),
     )
+
+
+def read_sound_clock(body: bytes) -> Clock | None:
+    """The clock of the first audio track alone, whatever else there is."""
+    sound = _track(tuple(_stamps(body)), is_video=False)
+    if not sound:
+        return None
+    first, length = _extent(sound)
+    pts_us = _microseconds(first % _WRAP)
+    return Clock(pts_us=pts_us, duration_us=_microseconds(length), has_video=False, has_audio=True)
+
+
+def last_sound(body: bytes) -> tuple[int, bytes] | None:
+    """Presentation time (microseconds) and content of the last PES packet of the first audio track."""
+    found, pid = None, None
+    for at in range(0, len(body) - len(body) % PACKET_BYTES, PACKET_BYTES):
+        stamp = _stamp(body, at) if body[at + 1] & 0x40 else None
+        if stamp is not None and not stamp.is_video and pid in (None, stamp.pid):
+            found, pid = (at, stamp.pts), stamp.pid
+    if found is None or pid is None:
+        return None
+    content = b"".join(_contents(body, pid, start=found[0]))
+    return _microseconds(found[1]), content[9 + content[8] :] if len(content) > _PES_HEADER_BYTES else b""
+
+
+def _contents(body: bytes, pid: int, *, start: int) -> Iterator[bytes]:
+    for at in range(start, len(body) - len(body) % PACKET_BYTES, PACKET_BYTES):
+        control = body[at + 3]
+        if (body[at + 1] & 0x1F) << 8 | body[at + 2] == pid and control & 0x10:
+            yield body[at + 4 + (1 + body[at + 4] if control & 0x20 else 0) : at + PACKET_BYTES]
 
 
 def _stamps(body: bytes) -> Iterator[_Stamp]:

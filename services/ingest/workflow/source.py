@@ -37,8 +37,9 @@ from ingest.domain.playlist import (
     Variant,
     choose_variant,
 )
+from ingest.domain.sound import rendition_of
 from ingest.workflow.ports import FetchedSegment, FetchFailed, Http
-from shared import metrics
+from ingest.workflow.sound import Mixer, SoundTrack
 from shared.errors import PermanentError, PipelineError
 from shared.http_client import (
     KEY_LIMITS,
@@ -62,6 +63,8 @@ REMEMBERED = 8
 _REMEMBERED_SUSPECTS = 64
 _SHORT_BY_NATURE = 3  # so many segments were the same when they were asked for again
 INLINE_BYTES = 256 * 1024
+# A thread gives the interpreter away and has to win it back, which costs more than hashing what most segments have.
+INLINE_BODY_BYTES = 2 * 1024 * 1024
 AES_BLOCK_BITS = 128
 CAPTION_LIMITS = Limits(max_bytes=512 * 1024, total_s=10.0)
 _NONE: Final[Mapping[str, str]] = MappingProxyType({})
@@ -130,11 +133,16 @@ class HlsSource:
         policy: VariantPolicy | None = None,
         now_s: Callable[[], float] = monotonic,
         freshness: Freshness | None = None,
+        mixer: Mixer | None = None,
     ) -> None:
         """`headers` go to the origin of `url` only: they may hold credentials. `variant` is taken if it is there.
 
         `freshness` hides what another stream left at the address; absent where each stream has its own.
+        Without a `mixer`, sound that has a list of its own is not looked for.
         """
+        self._mixer = mixer
+        self._sound: SoundTrack | None = None
+        self._sound_name = ("", "")
         self._freshness = freshness
         self._http = http
         self._url = url
@@ -178,7 +186,13 @@ class HlsSource:
         self._media_url = without_hls_queries(self._media_url or self._url)
 
     async def close(self) -> None:
-        """Nothing is held: connections belong to the client."""
+        """Connections belong to the client."""
+        if self._sound is not None:
+            self._sound.close()
+
+    def move_to(self, url: str, *, headers: Mapping[str, str]) -> None:
+        """The same source under a fresh address."""
+        self._url, self._headers = url, headers
 
     @property
     def captions_url(self) -> str:
@@ -192,6 +206,8 @@ class HlsSource:
 
     async def playlist(self, *, from_sequence: int) -> MediaPlaylist:
         """The media playlist, by way of the multivariant one where there is one. Raises FetchFailed."""
+        if self._sound is not None and self._sound.wants_addresses:
+            self._media_url = ""
         if self._is_time_to_return():
             self._pinned, self._media_url = "", ""
         try:
@@ -221,8 +237,28 @@ class HlsSource:
         chosen = pinned[0] if pinned else self._best(master)
         if chosen.name != self._variant_name:
             self._reader, self._loaded, self._broken_promises = PlaylistReader(), None, 0
-            _tell_of_audio(master, chosen)
         self._variant, self._pinned, self._media_url = chosen, chosen.name, chosen.location.url
+        self._listen(master, chosen)
+
+    def _listen(self, master: MultivariantPlaylist, chosen: Variant) -> None:
+        """To the sound that goes with the variant, where it has a list of its own; variants may share one."""
+        found = rendition_of(master, chosen) if self._mixer is not None else None
+        if found is None or found.location is None or self._mixer is None:
+            self._quiet()
+            return
+        url, name = found.location.url, (found.group, found.name)
+        headers = self._headers if _origin(url) == _origin(self._url) else _NONE
+        if self._sound is not None and self._sound_name == name:
+            self._sound.move_to(url, headers=headers)
+            return
+        self._quiet()
+        source = HlsSource(self._http, url, headers=headers, target_height=0, now_s=self._now_s)
+        self._sound, self._sound_name = SoundTrack(source, self._mixer, now_s=self._now_s), name
+
+    def _quiet(self) -> None:
+        if self._sound is not None:
+            self._sound.close()
+        self._sound = None
 
     def _best(self, master: MultivariantPlaylist) -> Variant:
         try:
@@ -312,22 +348,31 @@ class HlsSource:
         An init section is kept for as long as `epoch` and the count of discontinuities stay: an encoder that starts
         anew may put another one under the same address.
         """
+        until_s = self._now_s() + left_s
         longest_s = max(LONGEST_FETCH_S, SLOWEST_PACE * segment.duration_us / MICROSECONDS)
         total_s = min(longest_s, max(SHORTEST_FETCH_S, left_s))
-        limits = replace(SEGMENT_LIMITS, total_s=total_s)
+        body, init = await self.clear(segment, epoch=epoch, limits=replace(SEGMENT_LIMITS, total_s=total_s))
+        try:
+            media, digest = await _judged(body, listed_us=segment.duration_us, init=init)
+        except NotMedia as error:
+            self._forget(segment.key.location.url if segment.key else "", _init_name(segment, epoch=epoch))
+            raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
+        if media.looks_broken and not self._is_all_there_is(f"{epoch} {segment.sequence}", digest):
+            raise FetchFailed(_failure(FailureKind.CORRUPT, f"a body of {len(body)} bytes looks broken"))
+        fetched = FetchedSegment(body=body, sha256=digest, media=media, init=init)
+        if self._sound is None:
+            return fetched
+        left_s = until_s - self._now_s()
+        return await self._sound.join(fetched, segment=segment, epoch=epoch, left_s=left_s)
+
+    async def clear(self, segment: Segment, *, epoch: int, limits: Limits) -> tuple[bytes, bytes | None]:
+        """Body and init section, decrypted and not examined. Raises FetchFailed."""
         body = await self._bytes(segment.location.url, limits=limits, byte_range=segment.byte_range)
         if segment.key is not None:
             body = await self._decrypted(body, segment.key, sequence=segment.sequence)
         init_name = _init_name(segment, epoch=epoch)
         init = await self._init(init_name, segment.init, segment.key) if segment.init else None
-        try:
-            media, digest = await _judged(body, listed_us=segment.duration_us, init=init)
-        except NotMedia as error:
-            self._forget(segment.key.location.url if segment.key else "", init_name)
-            raise FetchFailed(_failure(FailureKind.CORRUPT, str(error))) from error
-        if media.looks_broken and not self._is_all_there_is(f"{epoch} {segment.sequence}", digest):
-            raise FetchFailed(_failure(FailureKind.CORRUPT, f"a body of {len(body)} bytes looks broken"))
-        return FetchedSegment(body=body, sha256=digest, media=media, init=init)
+        return body, init
 
     def _is_all_there_is(self, name: str, digest: str) -> bool:
         """A body that looks broken is taken when the same bytes come again; a source whose bodies are all like
@@ -421,17 +466,9 @@ class HlsSource:
         return answer
 
 
-def _tell_of_audio(master: MultivariantPlaylist, chosen: Variant) -> None:
-    """Sound that has lists of its own is not archived: whoever misses it shall find out why."""
-    group = [each for each in master.renditions if (each.kind, each.group) == ("AUDIO", chosen.audio_group)]
-    if group and all(each.location is not None for each in group):
-        metrics.ingest_audio_apart.inc()
-        log.warning("audio_apart", variant=chosen.name, group=chosen.audio_group)
-
-
 async def _judged(body: bytes, *, listed_us: int, init: bytes | None) -> tuple[MediaBody, str]:
     """Examined and hashed: a large body in a thread, a small one at once, for the way to a thread costs more."""
-    if len(body) > INLINE_BYTES:
+    if len(body) > INLINE_BODY_BYTES:
         return await asyncio.to_thread(_judge, body, listed_us, init)
     return _judge(body, listed_us, init)
 

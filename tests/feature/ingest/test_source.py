@@ -9,7 +9,6 @@ from ingest.domain.actions import FailureKind
 from ingest.domain.playlist import MediaPlaylist, parse_playlist
 from ingest.workflow.ports import FetchFailed
 from ingest.workflow.source import HlsSource, VariantPolicy
-from shared import metrics
 from shared.http_client import HttpTimeout, Limits, Response
 from tests.fakes.ingest.media import ts_segment
 
@@ -329,17 +328,3 @@ async def test_a_list_that_is_gone_under_its_address_is_told_with_its_status(
     source.forget_variant()
     server.serve("720.m3u8", listing(1, 5))
     assert 5 == (await source.playlist(from_sequence=0)).last_sequence
-
-
-@pytest.mark.parametrize(("uri", "told"), [(',URI="a.m3u8"', 1.0), ("", 0.0)])
-async def test_sound_that_lies_in_a_list_of_its_own_is_told_of(server: Server, uri: str, told: float) -> None:
-    media = f'#EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID="a",NAME="en",DEFAULT=YES{uri}\n'
-    server.serve(
-        "master.m3u8",
-        MASTER.replace("BANDWIDTH", 'AUDIO="a",BANDWIDTH').replace("#EXTM3U\n", f"#EXTM3U\n{media}"),
-    )
-    source = HlsSource(server, URL, headers={}, target_height=720)
-    before = metrics.ingest_audio_apart._value.get()
-    await source.playlist(from_sequence=0)
-    await source.playlist(from_sequence=0)
-    assert told == metrics.ingest_audio_apart._value.get() - before

@@ -82,6 +82,7 @@ class MultivariantReader:
             location=self._resolve(uri) if uri else None,
             language=attributes.get("LANGUAGE", ""),
             default=attributes.get("DEFAULT", "").upper() == "YES",
+            autoselect=attributes.get("AUTOSELECT", "").upper() == "YES",
         )
         self._renditions.append(rendition)
 

@@ -167,6 +167,7 @@ class Rendition:
     location: Location | None = None
     language: str = ""
     default: bool = False
+    autoselect: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
