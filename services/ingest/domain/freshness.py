@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import dropwhile
 from urllib.parse import urlsplit
 
 from ingest.domain.playlist import MediaPlaylist, Segment
@@ -40,42 +41,67 @@ class Freshness:
     """
 
     def __init__(self, *, began_at: datetime) -> None:
-        self._not_before = began_at - TOLERANCE
+        self._began_at = began_at
         self._is_proven = False
         self._suspects: dict[int, str] = {}
+        self._newest = -1
         self._advances = 0
 
     def shown(self, playlist: MediaPlaylist) -> MediaPlaylist:
         """The playlist without what is older than the stream, and without an end that is not its own."""
-        if self._is_proven or not playlist.segments:
-            return playlist if self._is_proven else _without(playlist, playlist.segments)
-        old = [segment for segment in playlist.segments if not self._is_dated_after(segment)]
-        if len(old) < len(playlist.segments):
-            self._is_proven = not old
-            return _without(playlist, old) if old else playlist
-        self._is_proven = self._goes_on(playlist)
-        return playlist if self._is_proven else _without(playlist, playlist.segments)
+        if self._is_proven:
+            return playlist
+        own = self._own(playlist)
+        self._is_proven = len(own) == len(playlist.segments) > 0 or (not own and self._goes_on(playlist))
+        return playlist if self._is_proven else _only(playlist, own)
 
-    def _is_dated_after(self, segment: Segment) -> bool:
-        return segment.wall_at is not None and segment.wall_at >= self._not_before
+    def _own(self, playlist: MediaPlaylist) -> Sequence[Segment]:
+        """What its dates tell to be this stream's.
+
+        Dates shortly before the beginning tell nothing by themselves: they may be the end of a stream that was
+        stopped to start this one. They count where no older stream leads to them without a break, and in no list
+        that ended before this stream began.
+        """
+        dated = tuple(dropwhile(self._is_older, playlist.segments))
+        reaches = any(_is_from(segment, self._began_at) for segment in dated)
+        if playlist.ended and not reaches:
+            return ()
+        if not dated or len(dated) == len(playlist.segments):
+            return dated
+        after_break = tuple(dropwhile(lambda segment: not segment.discontinuity, dated))
+        return after_break or (dated if reaches else ())
+
+    def _is_older(self, segment: Segment) -> bool:
+        return not _is_from(segment, self._began_at - TOLERANCE)
 
     def _goes_on(self, playlist: MediaPlaylist) -> bool:
-        """Whether a list that no date speaks for is alive, or has taken the place of one that was not."""
+        """Whether a list that no date speaks for is alive, or has taken the place of one that was not.
+
+        An older copy from another edge, and an end that is added, are no life.
+        """
         listed = {segment.sequence: segment.identity for segment in playlist.segments}
-        before, self._suspects = self._suspects, listed
-        if not before or listed == before:
+        before, newest = self._suspects, self._newest
+        if not listed or listed == before:
             return False
+        self._suspects, self._newest = listed, max(newest, *listed)
         is_dated = playlist.segments[-1].wall_at is not None
-        is_continued = any(listed.get(sequence) == identity for sequence, identity in before.items())
-        if not is_continued and not is_dated:
-            return True
-        self._advances += 1
-        return self._advances >= (_ADVANCES_AGAINST_DATES if is_dated else _ADVANCES_WITHOUT_DATES)
+        is_other = not any(listed.get(sequence) == identity for sequence, identity in before.items())
+        if is_other:
+            self._newest = max(listed)
+        elif self._newest == newest or playlist.ended:
+            return False
+        self._advances += bool(before)
+        enough = _ADVANCES_AGAINST_DATES if is_dated else _ADVANCES_WITHOUT_DATES
+        return self._advances >= enough
 
 
-def _without(playlist: MediaPlaylist, old: Sequence[Segment]) -> MediaPlaylist:
+def _is_from(segment: Segment, moment: datetime) -> bool:
+    return segment.wall_at is not None and segment.wall_at >= moment
+
+
+def _only(playlist: MediaPlaylist, own: Sequence[Segment]) -> MediaPlaylist:
     """Old segments stand in front of new ones; a list of old ones alone has not begun, let alone ended."""
-    kept = playlist.segments[len(old) :]
+    kept = tuple(own)
     return replace(
         playlist,
         segments=kept,

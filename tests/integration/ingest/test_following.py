@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from ingest.workflow.follower import FollowerPolicy
 from ingest.workflow.intake import Intake, Wake
 from ingest.workflow.ports import Lease, LeaseLost, Replica
 from sandbox.film import make_film
-from sandbox.origin import HlsOrigin
+from sandbox.origin import HlsOrigin, RecordingOrigin
 from shared.addresses import HostPort, parse_allowed
 from shared.clock import utc_now
 from shared.closures import Closures
@@ -181,7 +182,7 @@ async def kill(replica: Followers) -> None:
 
 
 @asynccontextmanager
-async def bench_for(installation: Installation, *origins: HlsOrigin) -> AsyncIterator[Bench]:
+async def bench_for(installation: Installation, *origins: RecordingOrigin) -> AsyncIterator[Bench]:
     allowed: frozenset[HostPort] = frozenset()
     for origin in origins:
         allowed |= parse_allowed(origin.base_url.removeprefix("http://"))
@@ -224,6 +225,66 @@ async def test_a_live_stream_is_archived_whole_and_ends(installation: Installati
         for key, size, digest in await bench.rows("SELECT key, size_bytes, sha256 FROM ingest.segments"):
             assert size == (installation.folder / "objects" / key).stat().st_size
             assert digest[:16] in key
+
+
+class StaticAddress(RecordingOrigin):
+    """One address for all streams of a room, as 100ms' `enableStaticUrl` makes it; `stream` is what it serves."""
+
+    PATH = "/beam/customer/room"
+
+    def __init__(self, stream: HlsOrigin) -> None:
+        super().__init__(host="127.0.0.1", port=0, clock=utc_now)
+        self.stream = stream
+
+    @property
+    def url(self) -> str:
+        return f"{self.base_url}{self.PATH}/master.m3u8"
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        return await self.stream.serve(request.clone(rel_url=request.path.replace(self.PATH, "/live", 1)))
+
+    def asked(self, suffix: str) -> list[str]:
+        return [each.path for each in self.requests if each.path.endswith(suffix)]
+
+
+PATIENT = replace(POLICY, tracker=replace(POLICY.tracker, start_patience_s=20))
+
+
+@pytest.mark.parametrize(("endlist", "earlier_s"), [(True, 0), (False, 30)])
+async def test_nothing_of_the_stream_before_at_a_static_address_is_archived_under_the_new_one(
+    installation: Installation, film: Path, endlist: bool, earlier_s: float
+) -> None:
+    """Stopped and started again at once, or left without an end half a minute before."""
+    past = partial(shifted, by_s=-earlier_s)
+    async with (
+        live(film, duration_s=10, endlist=endlist, clock=past) as former,
+        live(film) as stream,
+        StaticAddress(former) as address,
+        bench_for(installation, address) as bench,
+    ):
+        former.go_live()
+        await former.ended.wait()
+        await bench.handle(bench.intake.on_stream_online, begun(address.url))
+        replica = bench.replica("a", policy=PATIENT)
+        async with asyncio.timeout(20):
+            while len(address.asked("stream.m3u8")) < 2:
+                await turn(replica)
+        assert [] == address.asked(".ts")
+        address.stream = stream
+        stream.go_live()
+        await bench.until_ended(replica)
+        await assert_whole(bench, stream)
+
+
+def shifted(*, by_s: float) -> datetime:
+    return utc_now() + timedelta(seconds=by_s)
+
+
+def begun(url: str) -> StreamOnline:
+    event = online(url)
+    return event.model_copy(
+        update={"source": event.source.model_copy(update={"began_at": event.occurred_at})}
+    )
 
 
 IMPATIENT = replace(POLICY, tracker=replace(POLICY.tracker, start_patience_s=0.1))

@@ -1,5 +1,6 @@
 """Static addresses: what the stream before has left there is not taken for the new one."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -46,9 +47,51 @@ def test_the_end_of_the_stream_before_is_neither_shown_nor_taken_for_the_end_of_
 
 
 def test_old_segments_in_front_of_new_ones_are_left_out() -> None:
-    shown = Freshness(began_at=BEGAN_AT).shown(playlist(7, count=20, dated_s=-39))
-    assert list(range(19, 27)) == sequences(shown)
-    assert 19 == shown.media_sequence
+    shown = Freshness(began_at=BEGAN_AT).shown(playlist(7, count=20, dated_s=-37))
+    assert list(range(18, 27)) == sequences(shown)
+    assert 18 == shown.media_sequence
+
+
+def test_the_end_of_a_stream_that_was_stopped_to_start_this_one_is_not_its_own() -> None:
+    """100ms tells a start up to a dozen seconds late, so the last segments before it look new enough."""
+    freshness = Freshness(began_at=BEGAN_AT)
+    running = freshness.shown(playlist(90, count=20, dated_s=-43))
+    ended = freshness.shown(playlist(90, count=20, dated_s=-43, ended=True))
+    short = Freshness(began_at=BEGAN_AT).shown(playlist(3, count=5, dated_s=-12, ended=True))
+    assert ([], [], False, [], False) == (
+        sequences(running),
+        sequences(ended),
+        ended.ended,
+        sequences(short),
+        short.ended,
+    )
+
+
+def test_what_follows_a_break_behind_an_older_stream_is_this_one_alone() -> None:
+    listed = playlist(90, count=20, dated_s=-35)
+    broken = tuple(replace(each, discontinuity=each.sequence == 106) for each in listed.segments)
+    shown = Freshness(began_at=BEGAN_AT).shown(replace(listed, segments=broken))
+    assert [106, 107, 108, 109] == sequences(shown)
+
+
+def test_a_stream_that_was_over_before_it_was_looked_at_is_shown_with_its_end() -> None:
+    shown = Freshness(began_at=BEGAN_AT).shown(playlist(0, dated_s=-6, ended=True))
+    assert ([0, 1, 2, 3, 4], True) == (sequences(shown), shown.ended)
+
+
+@pytest.mark.parametrize("dated_s", [None, -300])
+def test_old_copies_from_several_edges_are_no_life(dated_s: float | None) -> None:
+    freshness = Freshness(began_at=BEGAN_AT)
+    copies = [playlist(90, dated_s=dated_s), playlist(88, dated_s=dated_s and dated_s - 4)]
+    assert [[]] * 8 == [sequences(freshness.shown(copies[number % 2])) for number in range(8)]
+
+
+@pytest.mark.parametrize("dated_s", [None, -300])
+def test_an_end_that_is_added_to_an_old_list_is_no_life(dated_s: float | None) -> None:
+    freshness = Freshness(began_at=BEGAN_AT)
+    freshness.shown(playlist(90, dated_s=dated_s))
+    shown = freshness.shown(playlist(90, count=6, dated_s=dated_s, ended=True))
+    assert ([], False) == (sequences(shown), shown.ended)
 
 
 def test_once_the_new_list_is_known_a_reset_passes() -> None:
