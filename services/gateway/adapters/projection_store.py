@@ -123,7 +123,6 @@ def _facts(row: Row[Any]) -> RunFacts:
         repaired_us=int(row.repaired_us),
         excluded=tuple(Span(start_us, end_us) for start_us, end_us in excluded),
         repair_windows=row.repair_windows,
-        repair_windows_open=row.repair_windows - row.repair_windows_judged,
         stalled=row.stalled,
         degraded=bool(row.degraded),
         highlights={HighlightId(name): revision for name, revision, _ in row.highlights or ()},
@@ -205,26 +204,14 @@ def _annotation_facts() -> LateralFromClause:
 
 
 def _repair_facts() -> LateralFromClause:
-    """Windows that repairs have brought; the gaps of a group name the same ones."""
+    """Windows that all attempts have brought; the gaps of a group name the same ones."""
     c = t.repairs.c
     names = func.unnest(c.windows).column_valued("name")
     return (
         select(func.count(names.distinct()).label("repair_windows"))
         .select_from(t.repairs.join(names.scalar_alias, true()))
-        .where(*_of_this_run(t.repairs), c.outcome != "failed")
+        .where(*_of_this_run(t.repairs))
         .lateral("repair_facts")
-    )
-
-
-def _judged_repair_facts() -> LateralFromClause:
-    """Those of them that have a verdict."""
-    w, r = t.windows.c, t.repairs.c
-    named = (r.stream_id == w.stream_id) & (r.run == w.run) & (w.window_id == func.any(r.windows))
-    return (
-        select(func.count(w.window_id.distinct()).label("repair_windows_judged"))
-        .select_from(t.windows.join(t.repairs, named))
-        .where(*_of_this_run(t.windows), r.outcome != "failed", w.verdict.is_not(None))
-        .lateral("judged_repair_facts")
     )
 
 
@@ -241,7 +228,7 @@ def _rows(label: str, table: Any, columns: Sequence[str], order: Sequence[str]) 
 
 def _facts_statement() -> Select[Any]:
     windows, gaps = _window_facts(), _gap_facts()
-    annotations, repairs, judged = _annotation_facts(), _repair_facts(), _judged_repair_facts()
+    annotations, repairs = _annotation_facts(), _repair_facts()
     keyed = ("highlight_id", "revision")
     highlights = _rows("highlights", t.highlights, (*keyed, "retracted"), keyed)
     clips = _rows("clips", t.clips, (*keyed, "status", "reason"), keyed)
@@ -251,7 +238,7 @@ def _facts_statement() -> Select[Any]:
         *_of_this_run(t.stalls), t.stalls.c.stalled_at.is_not(None), t.stalls.c.resumed_at.is_(None)
     )
     source: Any = t.streams
-    for part in (windows, gaps, annotations, repairs, judged, highlights, clips, parked):
+    for part in (windows, gaps, annotations, repairs, highlights, clips, parked):
         source = source.join(part, true())
     return select(
         t.streams.c.stream_id,
@@ -259,7 +246,6 @@ def _facts_statement() -> Select[Any]:
         *gaps.c,
         *annotations.c,
         *repairs.c,
-        *judged.c,
         highlights.c.highlights,
         clips.c.clips,
         parked.c.parked,
@@ -394,21 +380,17 @@ class ProjectionStore:
         await self._run(upsert(t.annotations).values(**row).on_conflict_do_nothing())
 
     async def put_repair(self, event: events.SegmentRepaired) -> None:
-        """The newest attempt, but a failure never takes back what was repaired."""
-        fields = {"stream_id", "run", "gap_index", "organization_id", "revision", "outcome"}
-        row = event.model_dump(include=fields | {"from_us", "to_us", "reason"})
-        row |= {"windows": list(event.windows), "repaired_at": event.occurred_at}
-        new = upsert(t.repairs).values(**row)
-        kept = (new.excluded.outcome == "failed") & (t.repairs.c.outcome != "failed")
-        await self._run(
-            new.on_conflict_do_update(
-                index_elements=["stream_id", "run", "gap_index"],
-                set_={
-                    name: new.excluded[name] for name in row if name not in fields - {"revision", "outcome"}
-                },
-                where=(new.excluded.revision > t.repairs.c.revision) & ~kept,
-            )
-        )
+        """The newest attempt, but a failure never takes back what was repaired; the windows of them all."""
+        told = event.model_dump(include={"outcome", "revision", "from_us", "to_us", "reason"})
+        told["repaired_at"] = event.occurred_at
+        key = event.model_dump(include={"stream_id", "run", "gap_index", "organization_id"})
+        new = upsert(t.repairs).values(**key, **told, windows=list(event.windows))
+        r, incoming = t.repairs.c, new.excluded
+        is_kept = (incoming.outcome == "failed") & (r.outcome != "failed")
+        chosen = _chosen(t.repairs, incoming, told, (incoming.revision > r.revision) & ~is_kept)
+        windows = case((incoming.revision == r.revision, r.windows), else_=r.windows + incoming.windows)
+        place = ["stream_id", "run", "gap_index"]
+        await self._run(new.on_conflict_do_update(index_elements=place, set_={**chosen, "windows": windows}))
 
     async def put_signal(self, event: events.SignalReceived, *, most: int) -> bool:
         fields = {

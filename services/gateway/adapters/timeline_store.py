@@ -85,7 +85,7 @@ _GAPS = select(
     t.repairs.c.from_us.label("repair_from_us"),
     t.repairs.c.to_us.label("repair_to_us"),
     t.repairs.c.revision.label("repair_revision"),
-    t.repairs.c.windows.label("repair_windows"),
+    func.cardinality(t.repairs.c.windows).label("repair_windows"),
     t.repairs.c.reason.label("repair_reason"),
     t.repairs.c.repaired_at,
 ).select_from(
@@ -146,7 +146,7 @@ def _repair(row: dict[str, Any]) -> RepairFact:
         from_us=row["repair_from_us"],
         to_us=row["repair_to_us"],
         revision=row["repair_revision"],
-        windows=len(row["repair_windows"]),
+        windows=row["repair_windows"],
         reason=row["repair_reason"],
         repaired_at=row["repaired_at"],
     )

@@ -43,7 +43,8 @@ class ParkedFact:
 class RunFacts:
     """What is known of a stream's current run beside its row. Media times are microseconds.
 
-    `gaps` and `gaps_us` are what is missing still, `excluded` archived media that is not to be judged.
+    `gaps` and `gaps_us` are what is missing still, `excluded` archived media that is not to be judged,
+    `repair_windows` the windows of all attempts at repairs.
     """
 
     windows_analysed: int = 0
@@ -57,7 +58,6 @@ class RunFacts:
     repaired_us: int = 0
     excluded: tuple[Span, ...] = ()
     repair_windows: int = 0
-    repair_windows_open: int = 0
     stalled: bool = False
     degraded: bool = False
     highlights: Mapping[HighlightId, int] = field(default_factory=dict)
@@ -105,7 +105,7 @@ def awaited(stream: StreamRecord, facts: RunFacts) -> tuple[Awaited, ...]:
         return (Awaited(stage="ingest", text="ingest has not told the end of the stream"),)
     missing_gaps = len(stream.ended.gap_indexes) - facts.gaps - facts.gaps_repaired
     gaps = (_under_way("reports of gaps", missing_gaps),) if missing_gaps > 0 else ()
-    if not stream.ended.windows:
+    if not stream.ended.windows and not facts.repair_windows:
         return gaps
     if stream.selection is None:
         return (*gaps, _before_selection(stream.ended, facts))
@@ -139,12 +139,8 @@ def _after_selection(selection: Selection, facts: RunFacts) -> Iterator[Awaited]
 
 
 def _of_repairs(selection: Selection, facts: RunFacts) -> Iterator[Awaited]:
-    """What a recording brought back counts when it has been judged as the rest has."""
-    if facts.repair_windows_open:
-        yield Awaited(
-            stage="analyzer", text=f"{facts.repair_windows_open} windows of repairs have no verdict"
-        )
-    elif selection.revision < facts.repair_windows:
+    """What a recording brought back counts when it has been judged as the rest has; the selector has deadlines."""
+    if selection.revision < facts.repair_windows:
         yield Awaited(stage="selector", text="the selection does not hold every repair yet")
 
 

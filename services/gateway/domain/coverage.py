@@ -1,6 +1,7 @@
 """How much of the offered media was analysed, from spans that may overlap. Integer microseconds throughout."""
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 _STEPS = 100  # a hundredth of a percent is the smallest that is told
@@ -37,14 +38,34 @@ def coverage_pct(spans: Iterable[Span], *, offered_us: int) -> float | None:
 
 
 def outside(spans: Iterable[Span], holes: Iterable[Span]) -> tuple[Span, ...]:
-    """What is left of the spans without the holes."""
-    left = tuple(spans)
-    for hole in holes:
-        left = tuple(part for span in left for part in _without(span, hole))
-    return left
+    """What is left of the spans without the holes, each of which may overlap others."""
+    apart = _joined(holes)
+    ends_us = [hole.end_us for hole in apart]
+    return tuple(
+        part for span in spans for part in _left(span, apart, first=bisect_right(ends_us, span.start_us))
+    )
 
 
-def _without(span: Span, hole: Span) -> tuple[Span, ...]:
-    before = Span(span.start_us, min(span.end_us, hole.start_us))
-    after = Span(max(span.start_us, hole.end_us), span.end_us)
-    return tuple(part for part in (before, after) if part.start_us < part.end_us)
+def _joined(spans: Iterable[Span]) -> list[Span]:
+    """The same media in spans that lie apart, in order."""
+    joined: list[Span] = []
+    for span in sorted(span for span in spans if span.start_us < span.end_us):
+        if joined and span.start_us <= joined[-1].end_us:
+            joined[-1] = Span(joined[-1].start_us, max(joined[-1].end_us, span.end_us))
+        else:
+            joined.append(span)
+    return joined
+
+
+def _left(span: Span, holes: Sequence[Span], *, first: int) -> Iterator[Span]:
+    """`first`: the first of the holes that ends inside the span or behind it."""
+    begin_us = span.start_us
+    for at in range(first, len(holes)):
+        hole = holes[at]
+        if hole.start_us >= span.end_us:
+            break
+        if hole.start_us > begin_us:
+            yield Span(begin_us, hole.start_us)
+        begin_us = hole.end_us
+    if begin_us < span.end_us:
+        yield Span(begin_us, span.end_us)

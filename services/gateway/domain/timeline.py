@@ -107,7 +107,7 @@ class TimelineRepair(PublicPart):
     from_s: float = Field(description="Where the media from the recording begins to fill the gap.")
     to_s: float = Field(description="Where it ends.")
     revision: int = Field(description="Counts the attempts from 1.")
-    windows: int = Field(description="Analysis windows that it brought.")
+    windows: int = Field(description="Analysis windows that recordings brought for it, in all attempts.")
     reason: str = Field(description="How sure its place is, or why it failed.")
     at: AwareDatetime
 
@@ -383,7 +383,9 @@ def _joint(before: TimelineStretch, gap: TimelineStretch) -> TimelineStretch | N
             second.outcome,
             second.reason,
         ) and first.outcome != "partly"
-        repair = first.model_copy(update={"to_s": second.to_s, "windows": first.windows + second.windows})
+        # They were filled together: the first names every window, the others some of the same.
+        windows = max(first.windows, second.windows)
+        repair = first.model_copy(update={"to_s": second.to_s, "windows": windows})
     if not is_alike:
         return None
     return before.model_copy(update={"to_s": gap.to_s, "count": before.count + gap.count, "repair": repair})

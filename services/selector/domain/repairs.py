@@ -6,11 +6,13 @@ so the outcome of a repair does not depend on the order of arrival; repairs of g
 order in which they became complete.
 """
 
+from functools import reduce
+
 from selector.domain.inputs import Input, RepairEnded, WindowExpired, WindowInput, WindowLost
 from selector.domain.machine import Step, advanced, apply, opened
 from selector.domain.moment import Moment
 from selector.domain.outputs import Noted, Output, SelectionFinal, Standing
-from selector.domain.state import Counts, Repair, State
+from selector.domain.state import Counts, Repair, RepairCounts, State
 from selector.domain.window import add_to
 from shared.ids import Position, window_id
 from shared.profile import Profile
@@ -145,19 +147,28 @@ def _beside(state: State, own: State, standing: tuple[Moment, ...]) -> State:
 def _finished(state: State, repair: Repair, own: State, outputs: tuple[Output, ...]) -> Step:
     """The selection closes once more, with what the repair has added."""
     state = state.changed(
-        counts=_sum(state.counts, own.counts),
+        repair_counts=_newest(state.repair_counts, repair, own.counts),
         repaired=(*state.repaired, (repair.gap, repair.revision)),
         repaired_windows=state.repaired_windows + own.consumed,
     )
+    counts = reduce(_sum, (each.counts for each in state.repair_counts), state.counts)
     final = SelectionFinal(
         final=state.final,
-        windows_analysed=state.counts.analysed,
-        windows_skipped=state.counts.skipped,
-        windows_failed=state.counts.failed,
-        failure_reason=state.counts.failure_reason,
+        windows_analysed=counts.analysed,
+        windows_skipped=counts.skipped,
+        windows_failed=counts.failed,
+        failure_reason=counts.failure_reason,
         revision=state.repaired_windows,
     )
     return state, (*(each for each in outputs if not isinstance(each, SelectionFinal)), final)
+
+
+def _newest(known: tuple[RepairCounts, ...], repair: Repair, counts: Counts) -> tuple[RepairCounts, ...]:
+    """By gap, whatever the order in which its repairs became complete."""
+    judged = RepairCounts(gap=repair.gap, revision=repair.revision, counts=counts)
+    same = [each for each in (*known, judged) if each.gap == repair.gap]
+    others = (each for each in known if each.gap != repair.gap)
+    return tuple(sorted((*others, max(same, key=lambda each: each.revision)), key=lambda each: each.gap))
 
 
 def _sum(one: Counts, other: Counts) -> Counts:

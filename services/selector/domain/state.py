@@ -26,7 +26,8 @@ class State(Part):
 
     `watermark_us` is the end and `frontier_us` the start of the last window consumed: no candidate before the
     frontier can come any more. `repairs` are under way, `repaired` names gap and revision of those that are judged,
-    `repaired_windows` counts their windows; `is_repair` marks the state of one.
+    `repaired_windows` counts their windows; `repair_counts` tells them by outcome, of each gap's newest repair alone:
+    a later one takes its windows' places. `is_repair` marks the state of one.
     """
 
     stream_id: StreamId
@@ -46,6 +47,7 @@ class State(Part):
     repairs: tuple["Repair", ...] = ()
     repaired: tuple[tuple[int, int], ...] = ()
     repaired_windows: int = 0
+    repair_counts: tuple["RepairCounts", ...] = ()
 
     def to_json(self) -> str:
         return self.model_dump_json()
@@ -115,6 +117,14 @@ class Repair(Part):
     gap: int
     revision: int
     state: State
+
+
+class RepairCounts(Part):
+    """The windows of a gap's newest repair, by outcome."""
+
+    gap: int
+    revision: int
+    counts: Counts
 
 
 State.model_rebuild()

@@ -339,6 +339,38 @@ async def test_a_repair_in_part_leaves_the_rest_of_the_gap(pipeline: Pipeline) -
     assert "stream.updated" == (await pipeline.told())[-1]
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
+async def test_the_second_attempt_at_a_gap_is_awaited_as_the_first_was(
+    pipeline: Pipeline, *, is_reversed: bool
+) -> None:
+    await pipeline.tell(*story(pipeline))
+    first, second = (
+        pipeline.window(
+            repair_index(0, 0),
+            from_s=14,
+            to_s=to_s,
+            revision=revision,
+            epoch=repair_epoch(0, revision=revision),
+        )
+        for revision, to_s in ((1, 22), (2, 30))
+    )
+    attempts = [
+        pipeline.repaired(0, (pipeline.window_id(first),), from_s=20, to_s=22, outcome="partly"),
+        pipeline.repaired(0, (pipeline.window_id(second),), from_s=20, to_s=24, revision=2),
+    ]
+    judged = (first, second, pipeline.verdict(first), pipeline.verdict(second))
+
+    await pipeline.tell(*(reversed(attempts) if is_reversed else attempts), *judged)
+    await pipeline.tell(pipeline.selection(2, windows_skipped=1, revision=1))
+    waiting = await pipeline.read("")
+    await pipeline.tell(pipeline.selection(2, windows_skipped=1, revision=2))
+    after = await pipeline.read("")
+
+    assert (True, False) == (waiting["partial"], after["partial"])
+    assert 100.0 == after["progress"]["coverage_pct"]
+    assert ["stream.started", "stream.completed", "stream.updated"] == await pipeline.told()
+
+
 async def test_a_failed_repair_changes_nothing_and_is_told_in_the_timeline(pipeline: Pipeline) -> None:
     await pipeline.tell(*story(pipeline))
 

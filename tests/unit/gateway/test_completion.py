@@ -287,10 +287,26 @@ def test_a_repaired_gap_is_no_flaw_and_its_report_still_counts() -> None:
 
 
 def test_what_a_repair_brought_is_awaited_until_it_is_judged_and_selected() -> None:
-    facts = replace(FINISHED, gaps_repaired=1, repair_windows=2, repair_windows_open=1)
+    facts = replace(FINISHED, gaps_repaired=1, repair_windows=2)
     stream = record(ended=ended(gap_indexes=(0,)))
-    selected = Selection(final=((GOAL, 1), (SAVE, 0)), windows_analysed=3, revision=2)
+    selected = Selection(final=((GOAL, 1), (SAVE, 0)), windows_analysed=5, revision=2)
+    judged = replace(facts, windows_analysed=FINISHED.windows_analysed + 2)
 
-    assert stages(stream, facts) == ["analyzer"]
-    assert stages(stream, replace(facts, repair_windows_open=0)) == ["selector"]
-    assert stages(replace(stream, selection=selected), replace(facts, repair_windows_open=0)) == []
+    assert stages(stream, facts) == ["selector"]
+    assert stages(replace(stream, selection=selected), facts) == ["gateway"]
+    assert stages(replace(stream, selection=selected), judged) == []
+
+
+def test_a_window_of_a_repair_that_the_selector_gave_up_is_not_awaited_for_ever() -> None:
+    facts = replace(FINISHED, gaps_repaired=1, repair_windows=2)
+    given_up = Selection(final=((GOAL, 1), (SAVE, 0)), windows_analysed=3, windows_failed=2, revision=2)
+
+    assert stages(record(ended=ended(gap_indexes=(0,)), selection=given_up), facts) == []
+
+
+def test_a_repair_of_a_run_that_had_no_windows_is_awaited_too() -> None:
+    stream = record(
+        ended=ended(windows=(), gap_indexes=(0,)), selection=Selection(final=(), windows_analysed=0)
+    )
+
+    assert stages(stream, RunFacts(gaps_repaired=1, repair_windows=1)) == ["selector"]

@@ -50,3 +50,11 @@ def test_what_lies_outside_of_holes_is_left() -> None:
     assert (Span(0, 4), Span(6, 10), Span(25, 30)) == outside(spans, (Span(4, 6), Span(15, 25)))
     assert () == outside(spans, (Span(0, 40),))
     assert spans == outside(spans, ())
+
+
+@given(SPANS, SPANS)
+def test_what_is_left_and_the_holes_are_all_and_share_nothing(spans: list[Span], holes: list[Span]) -> None:
+    left = outside(spans, holes)
+
+    assert union_us([*left, *holes]) == union_us([*spans, *holes])
+    assert union_us(left) + union_us(holes) == union_us([*left, *holes])

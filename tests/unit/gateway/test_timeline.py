@@ -168,7 +168,7 @@ def test_gaps_that_were_repaired_alike_are_one_and_others_stay_apart() -> None:
     assert [(10, 14), (14, 16), (16, 18)] == [(each.from_s, each.to_s) for each in shown]
     assert [None, True, True] == [each.advice and True for each in shown]
     assert shown[0].repair is not None
-    assert (10, 14) == (shown[0].repair.from_s, shown[0].repair.to_s)
+    assert (10, 14, 1) == (shown[0].repair.from_s, shown[0].repair.to_s, shown[0].repair.windows)
 
 
 def test_a_cause_that_nobody_has_words_for_is_still_explained() -> None:

@@ -245,6 +245,7 @@ def test_two_repairs_of_one_gap_are_both_judged() -> None:
     state, outputs, _ = run((*whole_run(1, ()), *whole_repair(first), *again), given=profile())
 
     assert 2 == len(highlights(outputs))
+    assert [1, 3, 2] == [each.windows_analysed for each in final_of(outputs)]  # the later takes the place
     assert [0, 2, 3] == [each.revision for each in final_of(outputs)]
     assert ((GAP, 1), (GAP, 2)) == state.repaired
 
