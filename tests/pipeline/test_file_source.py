@@ -12,6 +12,7 @@ from tests.pipeline.product import customer_of, product, until_terminal
 pytestmark = pytest.mark.needs_ffmpeg
 
 
+@pytest.mark.faults
 async def test_a_film_by_its_address_becomes_highlights_with_clips(
     installation: Installation, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ async def test_an_upload_is_read_across_its_parts(store: FolderObjectStore, tmp_
     assert list(range(150)) == [number for _, number in frames]
 
 
-@pytest.mark.parametrize("missing", [0, 20_014])
+@pytest.mark.parametrize("missing", [0, pytest.param(20_014, marks=pytest.mark.faults)])
 async def test_a_part_that_is_gone_is_told(missing: int, store: FolderObjectStore, tmp_path: Path) -> None:
     film = make_film(tmp_path / "film.mp4", duration_s=6)
     await upload(store, film.read_bytes(), part_bytes=10_007, missing=missing)
