@@ -11,6 +11,7 @@ from gateway.domain.hundredms_values import moment_of, number_of, text_of
 MAX_URL = 4096
 MAX_FILES = 32
 VOD = "vod"
+MOST_PAUSED_US = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,14 @@ def _url(value: object) -> str | None:
 
 
 def _duration_us(seconds: object, started_at: datetime | None, stopped_at: datetime | None) -> int:
-    """0 where nothing tells it. The field is in whole seconds, so the two moments say it better."""
-    if started_at and stopped_at and stopped_at > started_at:
-        return (stopped_at - started_at) // timedelta(microseconds=1)
+    """0 where nothing tells it. The field is in whole seconds, so the two moments say it better.
+
+    Also 0 where the field is much less than they: what was paused meanwhile, which nothing tells, has no certain
+    place by the wall clock, and wrong media is worse than none.
+    """
     told = number_of(seconds)
-    return round(told * 1_000_000) if told and 0 < told < 1e6 else 0
+    told_us = round(told * 1_000_000) if told and 0 < told < 1e6 else 0
+    if started_at and stopped_at and stopped_at > started_at:
+        passed_us = (stopped_at - started_at) // timedelta(microseconds=1)
+        return 0 if told_us and passed_us - told_us > MOST_PAUSED_US else passed_us
+    return told_us

@@ -173,6 +173,16 @@ def test_the_documented_recording_offers_its_largest_layer_and_its_chat() -> Non
 
 
 @pytest.mark.parametrize(
+    ("told", "length_s"),
+    [({}, 300), ({"duration": 297}, 300), ({"duration": 240}, 0), ({"duration": 0}, 300)],
+)
+def test_a_recording_that_was_paused_has_no_times_to_go_by(told: dict[str, Any], length_s: int) -> None:
+    moments = {"started_at": "2026-11-20T10:00:00Z", "stopped_at": "2026-11-20T10:05:00Z"}
+
+    assert length_s * 1_000_000 == read_recording(moments | told).duration_us
+
+
+@pytest.mark.parametrize(
     ("data", "url"),
     [
         (
