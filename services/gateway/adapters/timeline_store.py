@@ -57,7 +57,15 @@ class TimelineStore(ViewRows):
             annotations=tuple(map(_annotation, annotations[:most])),
             stalls=tuple(map(_stall, stalls[:most])),
             cut_us=max(min(cuts), from_us + 1) if cuts else None,
+            origin=await self._origin(stream) if from_us else None,
         )
+
+    async def _origin(self, stream: StreamRecord) -> Stretch | None:
+        c = t.windows.c
+        of_run = (c.stream_id == stream.stream_id, c.run == stream.run)
+        for row in await self._rows(select(c.stretches).where(*of_run).order_by(c["index"]).limit(1)):
+            return next(map(Stretch.from_json, row["stretches"]), None)
+        return None
 
     async def signals(self, stream_id: StreamId, *, kind: str | None, after: int, most: int) -> SignalRows:
         c = t.signals.c

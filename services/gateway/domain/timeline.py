@@ -87,7 +87,8 @@ class StallFact:
 class TimelineRows:
     """Rows of one run within a span, each kind by start; a kind with more rows than asked for is cut at its end.
 
-    `cut_us`: where the first row that was left out begins, None where nothing was.
+    `cut_us`: where the first row that was left out begins, None where nothing was. `origin`: the run's first stretch,
+    where the span begins later.
     """
 
     windows: tuple[WindowFact, ...] = ()
@@ -95,6 +96,7 @@ class TimelineRows:
     annotations: tuple[AnnotationFact, ...] = ()
     stalls: tuple[StallFact, ...] = ()
     cut_us: int | None = None
+    origin: Stretch | None = None
 
 
 # -- what is shown -------------------------------------------------------------------------------------
@@ -198,7 +200,8 @@ class PublicTimeline(PublicPart):
     windows: list[TimelineWindows] = Field(description="In order of time; windows overlap.")
     stalls: list[TimelineStall]
     next_from_s: float | None = Field(
-        description="Where the answer was cut: ask again with `from` set to it. Null when nothing is left out."
+        description="Where the answer was cut: ask again with `from` set to it. Null when nothing is left out. "
+        "What reaches over the cut is told on both sides of it."
     )
 
 
@@ -317,7 +320,8 @@ def _clipped(stretch: TimelineStretch, first_s: float, last_s: float | None) -> 
 def _media(rows: TimelineRows) -> Iterator[TimelineStretch]:
     stretches = joined(stretch for window in rows.windows for stretch in window.stretches)
     live = [stretch for stretch in stretches if not is_repair_epoch(stretch.epoch)]
-    first = next((each for each in live if each.wall_at is not None), None)
+    known = live if rows.origin is None else (rows.origin, *live)
+    first = next((each for each in known if each.wall_at is not None), None)
     holes = tuple(gap.to_us for gap in rows.gaps)
     before: Stretch | None = None
     for stretch in live:
@@ -331,9 +335,9 @@ def _media(rows: TimelineRows) -> Iterator[TimelineStretch]:
 def _starts_with(stretch: Stretch, before: Stretch | None, gap_ends_us: Sequence[int]) -> StartsWith | None:
     if any(abs(end_us - stretch.from_us) <= TILE_US for end_us in gap_ends_us):
         return "gap"
-    if before is None:
-        return "start" if stretch.from_us <= TILE_US else None
-    if stretch.epoch != before.epoch:
+    if before is None and stretch.from_us <= TILE_US:
+        return "start"
+    if before is not None and stretch.epoch != before.epoch:
         return "epoch"
     return "discontinuity" if stretch.breaks else None
 

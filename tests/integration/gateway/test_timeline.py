@@ -64,7 +64,9 @@ class Pipeline:
         }
         return model.model_validate(head | fields)
 
-    def window(self, index: int, *, from_s: int, to_s: int, revision: int = 0, **ref: Any) -> Event:
+    def window(
+        self, index: int, *, from_s: int, to_s: int, revision: int = 0, **ref: Any
+    ) -> events.SegmentReady:
         segments = tuple(
             segment_ref(
                 start // 2,
@@ -288,6 +290,25 @@ async def test_a_span_of_the_timeline_is_cut_to_what_was_asked_for(pipeline: Pip
 
     assert [("gap", 20.0, 24.0), ("archived", 24.0, 30.0)] == [
         (each["kind"], each["from_s"], each["to_s"]) for each in timeline["stretches"]
+    ]
+
+
+async def test_drift_is_told_against_the_first_clock_of_the_run_whatever_was_asked_for(
+    pipeline: Pipeline,
+) -> None:
+    first = pipeline.window(0, from_s=0, to_s=20)
+    second = pipeline.window(1, from_s=24, to_s=40, epoch=1, discontinuity=True)
+    late = tuple(
+        each.model_copy(update={"wall_at": each.wall_at + timedelta(seconds=3)}) for each in second.segments
+    )
+    await pipeline.tell(first, second.model_copy(update={"segments": late}))
+
+    whole = await pipeline.read("/timeline")
+    rest = await pipeline.read("/timeline", **{"from": 22})
+
+    assert [0.0, 3.0] == [each["wall_skew_s"] for each in whole["stretches"]]
+    assert [(3.0, "discontinuity")] == [
+        (each["wall_skew_s"], each["starts_with"]) for each in rest["stretches"]
     ]
 
 
