@@ -159,11 +159,15 @@ def _is_remembered(playlist: MediaPlaylist, known: Known) -> bool:
 
 
 def _contradicts(playlist: MediaPlaylist, known: Known) -> bool:
-    return any(
-        known.identities.get(segment.sequence, segment.identity) != segment.identity
-        and (segment.wall_at is None or known.clocks.get(segment.sequence) != segment.wall_at)
-        for segment in playlist.segments
-    )
+    return any(_is_other_media(segment, known) for segment in playlist.segments)
+
+
+def _is_other_media(segment: Segment, known: Known) -> bool:
+    """Under a known number; one of the same date was merely moved."""
+    name = known.identities.get(segment.sequence)
+    if name is None or name == segment.identity:
+        return False
+    return segment.wall_at is None or known.clocks.get(segment.sequence) != segment.wall_at
 
 
 def _is_later(playlist: MediaPlaylist, known: Known) -> bool:

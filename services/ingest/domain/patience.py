@@ -50,6 +50,8 @@ class Patience:
 
     def reached(self) -> "Patience":
         """A playlist was read, whatever it says."""
+        if self.was_reached and not self.failures:
+            return self
         return replace(self, was_reached=True, failures=0, last_failure="")
 
     def failed(self, label: str) -> "Patience":

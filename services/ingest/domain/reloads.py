@@ -49,6 +49,9 @@ class Doubt:
         return not self.suspicions and self.older_copy is None
 
 
+CALM: Final = Doubt()
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Case:
     reload: Reload
@@ -75,11 +78,11 @@ def _empty(case: _Case) -> _Weighed:
 
 
 def _newer(_: _Case) -> _Weighed:
-    return Meaning.NEWER, Doubt()
+    return Meaning.NEWER, CALM
 
 
 def _unchanged(_: _Case) -> _Weighed:
-    return Meaning.UNCHANGED, Doubt()
+    return Meaning.UNCHANGED, CALM
 
 
 def _stale(case: _Case) -> _Weighed:

@@ -38,7 +38,7 @@ from ingest.domain.patience import Finish, Patience, Phase, Stall, first_phase
 from ingest.domain.playlist import MediaPlaylist, Segment
 from ingest.domain.policy import TrackerPolicy
 from ingest.domain.queue import NEVER, SETTLED, Numbering, Progress, Queue, leading_settled
-from ingest.domain.reloads import Doubt, Meaning, Reload, weigh
+from ingest.domain.reloads import CALM, Meaning, Reload, weigh
 from ingest.domain.retry import AskMaster, GiveUp
 from ingest.domain.schedule import Schedule
 from ingest.domain.settling import Settling
@@ -63,7 +63,7 @@ class PlaylistTracker:
         self._phase = first_phase(start)
         self._epoch = start.epoch
         self._known = _known_at(start)
-        self._doubt = Doubt()
+        self._doubt = CALM
         self._schedule = Schedule(poll_at_s=now_s)
         self._patience = Patience(started_s=now_s, news_s=now_s)
         self._variants = Variants(policy, name=start.variant)
@@ -287,7 +287,7 @@ class PlaylistTracker:
 
     def _begin_epoch(self) -> None:
         """Numbers mean other media from now on."""
-        self._doubt = Doubt()
+        self._doubt = CALM
         self._known = self._known.renumbered()
         self._epoch += 1
         self._schedule = self._schedule.anew()
