@@ -13,6 +13,7 @@ EVENT_TYPES = (
     "highlight.created",
     "highlight.updated",
     "stream.completed",
+    "stream.updated",
     "stream.error",
     "stream.cancelled",
 )

@@ -24,6 +24,7 @@ _SIGNAL_COLUMNS = tuple(
     t.signals.c[name]
     for name in (
         "number",
+        "run",
         "kind",
         "at_us",
         "wall_at",

@@ -18,6 +18,7 @@ class SignalRecord:
     """One row of the signals table. `number` counts the stream's signals from 1."""
 
     number: int
+    run: int
     kind: SignalKind
     at_us: int | None
     wall_at: datetime | None
@@ -43,6 +44,7 @@ class PublicSignal(PublicPart):
     """Something beside the picture: chat, odds, bets, scores, timed metadata, captions."""
 
     number: int = Field(description="Counts the stream's signals from 1, as they came in; with holes.")
+    run: int = Field(description="The attempt at the stream whose media it belongs to, from 0.")
     kind: SignalKind
     at_s: float | None = Field(description="Where in the media it belongs, where that is known.")
     wall_at: AwareDatetime | None = Field(description="When it happened, by the clock of whoever told it.")
@@ -74,6 +76,7 @@ def _public(records: Sequence[SignalRecord]) -> list[PublicSignal]:
     return [
         PublicSignal(
             number=each.number,
+            run=each.run,
             kind=each.kind,
             at_s=None if each.at_us is None else seconds(each.at_us),
             wall_at=each.wall_at,

@@ -153,10 +153,9 @@ class Pipeline:
             events.SelectionClosed, fields.get("revision", 0), run=0, windows_analysed=analysed, **values
         )
 
-    def signal(self, number: int, kind: str = "chat") -> Event:
-        return self.made(
-            events.SignalReceived, number, kind=kind, at_us=number * S, text=f"message {number}", author="a"
-        )
+    def signal(self, number: int, kind: str = "chat", **fields: Any) -> Event:
+        told = {"at_us": number * S, "text": f"message {number}", "author": "a"} | fields
+        return self.made(events.SignalReceived, number, kind=kind, **told)
 
     async def read(self, path: str, **query: Any) -> dict[str, Any]:
         answer = await self._app.client.get(
@@ -426,6 +425,14 @@ async def test_signals_are_listed_in_order_by_cursor_and_kind(pipeline: Pipeline
     assert ["message 2", "message 3", "message 4"] == [each["text"] for each in rest["items"]]
     assert (None, 5, 0) == (rest["next"], rest["kept"], rest["not_kept"])
     assert ["message 0", "message 2", "message 4"] == [each["text"] for each in odds["items"]]
+
+
+async def test_a_signal_says_to_which_attempt_at_the_stream_it_belongs(pipeline: Pipeline) -> None:
+    await pipeline.tell(pipeline.signal(0), pipeline.signal(1, run=1))
+
+    page = await pipeline.read("/signals")
+
+    assert [0, 1] == [each["run"] for each in page["items"]]
 
 
 async def test_signals_beyond_the_bound_are_counted_and_not_kept(
