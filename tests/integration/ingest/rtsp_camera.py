@@ -11,12 +11,18 @@ USER, PASSWORD, REALM, NONCE = "viewer", "p@ss word", "camera", "abc123"
 
 
 class RtspCamera:
-    """An async context manager. `redirect` answers every request with another address; `heard` are its requests."""
+    """An async context manager. `redirect` answers every request with another address, in a reply of `moved`.
 
-    def __init__(self, film: Path, *, has_password: bool = False, redirect: str = "") -> None:
+    `heard` are its requests.
+    """
+
+    def __init__(
+        self, film: Path, *, has_password: bool = False, redirect: str = "", moved: str = "302 Moved"
+    ) -> None:
         self._film = film
         self._has_password = has_password
         self._redirect = redirect
+        self._moved = moved
         self.heard: list[str] = []
         self.port = 0
         self._server: asyncio.Server | None = None
@@ -55,7 +61,7 @@ class RtspCamera:
     async def _reply(self, request: str) -> tuple[str, str]:
         method, address = request.split(" ", 2)[:2]
         if self._redirect:
-            return "302 Moved", f"Location: {self._redirect}\r\n\r\n"
+            return self._moved, f"Location: {self._redirect}\r\n\r\n"
         if self._has_password and method != "OPTIONS" and not _is_authorized(request, method):
             return "401 Unauthorized", f'WWW-Authenticate: Digest realm="{REALM}", nonce="{NONCE}"\r\n\r\n'
         if method == "DESCRIBE":
