@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.submission import BEFORE_DEADLINE, NewStream, stream_online
+from gateway.domain.submission import BEFORE_DEADLINE, NewStream, StreamPlace, stream_offline, stream_online
 from shared.events import Lane
 from shared.ids import ConnectionId
 from tests.builders import ORGANIZATION, STREAM
@@ -35,3 +35,22 @@ def test_what_100ms_says_is_live_and_a_recording_are_not_awaited() -> None:
     told = replace(SUBMITTED, connection_id=ConnectionId("con_1"))
     recording = replace(SUBMITTED, lane=Lane.VOD)
     assert [None, None] == [stream_online(each).source.awaited_until for each in (told, recording)]
+
+
+def test_an_offline_names_stream_organization_and_platform() -> None:
+    place = StreamPlace(
+        stream_id=STREAM,
+        organization_id=ORGANIZATION,
+        run=2,
+        lane=Lane.LIVE,
+        status="processing",
+        stop_requested_at=None,
+        platform="twitch",
+    )
+    event = stream_offline(place, reason="stopped", at=NOW)
+    assert (STREAM, ORGANIZATION, "twitch", 2) == (
+        event.stream_id,
+        event.organization_id,
+        event.platform,
+        event.run,
+    )
