@@ -18,11 +18,12 @@ def place_after(kept: tuple[Item, ...], *, cursor: Cursor) -> Place:
     """The end of what is committed, and of what is settled behind it."""
     timeline = cursor.timeline
     wall_at = timeline.wall_end_at if cursor.date_time_end is not None else None
-    sequence = cursor.sequence
+    sequence, reckoned_us = cursor.sequence, timeline.position_us - timeline.wall_position_us
     for item in kept:
+        reckoned_us = item.estimated_us + (0 if item.wall_end_at else reckoned_us)
         estimated_at = wall_at and wall_at + timedelta(microseconds=item.estimated_us)
         wall_at, sequence = item.wall_end_at or estimated_at, item.to_sequence
-    return Place(wall_at=wall_at, sequence=sequence + 1)
+    return Place(wall_at=wall_at, sequence=sequence + 1, reckoned_us=reckoned_us)
 
 
 def drop_open(
