@@ -211,7 +211,7 @@ def _merged(state: State, newcomer: Moment, *, profile: Profile) -> Step | None:
     """The newcomer merged into the moment that it shares most time with; None where there is none."""
     hosts = tuple(each for each in state.moments if _may_host(each, newcomer, state, profile))
     if not hosts:
-        return None
+        return _known_already(state, newcomer)
     host = min(hosts, key=lambda each: (moment.gap_us(each, newcomer), each.start_us, each.highlight_id))
     if moment.adds_nothing(host, newcomer):
         return state, (ledger.merged(newcomer, host, host),)
@@ -230,6 +230,13 @@ def _may_host(host: Moment, newcomer: Moment, state: State, profile: Profile) ->
     ):
         return False  # a repair holds only a part of it, and would cut off the rest
     return stretch == _stretch(state, newcomer)
+
+
+def _known_already(state: State, newcomer: Moment) -> Step | None:
+    """In a repair: the same moment stands, cut from media that the repair does not hold; it is not told twice."""
+    published = (each for each in state.moments if state.is_repair and each.published_revision is not None)
+    same = next((each for each in published if moment.share_a_peak(each, newcomer)), None)
+    return None if same is None else (state, (ledger.merged(newcomer, same, same),))
 
 
 def _contested(state: State, newcomer: Moment, *, profile: Profile) -> Step:

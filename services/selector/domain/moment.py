@@ -96,6 +96,11 @@ def is_same_moment(one: Moment, other: Moment, *, rules: SelectionRules, clip: C
     )
 
 
+def share_a_peak(one: Moment, other: Moment) -> bool:
+    """Whether the peak of one lies within the other."""
+    return one.start_us <= other.peak_us <= one.end_us or other.start_us <= one.peak_us <= other.end_us
+
+
 def merged(moment: Moment, newcomer: Moment) -> Moment:
     """The union of both spans under the moment's id; everything else is that of the stronger one.
 

@@ -166,14 +166,17 @@ def narrow() -> Profile:
     return profile().model_copy(update={"clip": profile().clip.model_copy(update=clip)})
 
 
-def test_a_highlight_that_reaches_out_of_the_repair_is_not_cut_down_to_it() -> None:
-    first = candidate(6, 103, start_s=97, end_s=104)
-    late = late_candidate(0, 105, start_s=102, end_s=110, score=0.9)
+@pytest.mark.parametrize("score", [0.9, 0.999])
+def test_a_highlight_that_reaches_out_of_the_repair_is_neither_cut_down_to_it_nor_told_twice(
+    score: float,
+) -> None:
+    first = candidate(6, 103, start_s=97, end_s=104, title="A goal from far")
+    late = late_candidate(0, 105, start_s=102, end_s=110, score=score, title="Beaten at the near post")
 
     _, outputs, _ = run((*whole_run(7, (first,)), *whole_repair(late)), given=narrow())
 
     assert [0] == [each.revision for each in highlights(outputs)]
-    assert ["spacing"] == rules_of(outputs, late)
+    assert ["merged"] == rules_of(outputs, late)
 
 
 def test_the_same_moment_wholly_inside_the_repair_is_revised() -> None:
