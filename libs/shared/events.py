@@ -209,7 +209,11 @@ class SegmentRepaired(StreamEvent):
     outcome: Literal["repaired", "partly", "failed"]
     from_us: MediaTime
     to_us: MediaTime
-    windows: tuple[WindowId, ...] = ()
+    windows: tuple[WindowId, ...] = Field(
+        default=(),
+        description="Neighbouring gaps are filled together: the first names all windows of the repair, "
+        "the others those that hold a part of them.",
+    )
     reason: Words = ""
 
 
