@@ -3,7 +3,7 @@
 Values and decisions only; requests and FFmpeg live elsewhere.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -97,11 +97,13 @@ class Placed:
 class SoundPlan:
     """What is here of a span's sound, what to read next, and whether more can come.
 
-    `is_whole`: nothing is missing. `is_all`: what is missing will not be listed any more.
+    `has_lost`: some of it was given up. `is_whole`: nothing is missing, but where the list ends before the pictures
+    do. `is_all`: what is missing will not be listed any more.
     """
 
     placed: tuple[Placed, ...] = ()
     wanted: tuple[Segment, ...] = ()
+    has_lost: bool = False
     is_whole: bool = False
     is_all: bool = False
 
@@ -273,9 +275,18 @@ def name_of(segment: Segment) -> SoundName:
     return segment.sequence, segment.identity
 
 
-def plan_sound(playlist: MediaPlaylist, known: Mapping[SoundName, SoundPiece], span: Span) -> SoundPlan:
-    """Where the segments lie is estimated from the nearest one that is known, by its clock; else by their dates;
-    else by their numbers."""
+def plan_sound(
+    playlist: MediaPlaylist,
+    known: Mapping[SoundName, SoundPiece],
+    span: Span,
+    *,
+    lost: Collection[SoundName] = (),
+) -> SoundPlan:
+    """What to do for a span; what is `lost` is not asked for any more.
+
+    Where segments lie is estimated from the nearest one that is known, by its clock; else by their dates; else by
+    their numbers.
+    """
     segments = _of_same_run(playlist.segments, span)
     if not segments:
         return SoundPlan(is_all=playlist.ended)
@@ -285,19 +296,22 @@ def plan_sound(playlist: MediaPlaylist, known: Mapping[SoundName, SoundPiece], s
         for segment, at_us in zip(segments, places, strict=True)
         if at_us < span.length_us - _TOLERANCE_US and at_us + _length_us(segment, known) > _TOLERANCE_US
     ]
-    wanted = tuple(segment for segment, _ in near if name_of(segment) not in known)
+    missing = tuple(segment for segment, _ in near if name_of(segment) not in known)
+    wanted = tuple(segment for segment in missing if name_of(segment) not in lost)
     placed = tuple(
         Placed(piece=known[name_of(segment)], at_us=at_us)
         for segment, at_us in near
         if name_of(segment) in known
     )
     end_us = places[-1] + _length_us(segments[-1], known)
-    is_covered = bool(placed) and placed[-1].end_us >= span.length_us - _TOLERANCE_US
+    is_last = playlist.ended and bool(near) and near[-1][0] is segments[-1]
+    is_covered = is_last or (bool(placed) and placed[-1].end_us >= span.length_us - _TOLERANCE_US)
     begins = bool(placed) and placed[0].at_us <= _SEAM_US
     return SoundPlan(
         placed=placed,
         wanted=wanted,
-        is_whole=not wanted and is_covered and begins,
+        has_lost=missing != wanted,
+        is_whole=not missing and is_covered and begins,
         is_all=not wanted and (playlist.ended or end_us >= span.length_us),
     )
 

@@ -5,7 +5,7 @@ be had leaves the pictures as they are, told.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -44,6 +44,8 @@ KEPT_BYTES: Final = 16 * 1024 * 1024
 KEPT_PIECES: Final = 64
 MOST_READS: Final = 64  # for one segment of pictures
 PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 2.0
+MOST_TRIES: Final = 3  # for one part of the sound
 MIX_S: Final = 1.0  # of the time that a segment has left, for FFmpeg and the archive
 PATIENCE_AFTER_FAILURE_S: Final = 0.5
 PATIENCE_PLAY_S: Final = 1.0
@@ -104,7 +106,8 @@ class SoundTrack:
         self._seams = Seams()
         self._epoch = 0
         self._reading: dict[str, asyncio.Task[bool]] = {}
-        self._failure = ""
+        self._tries: Counter[SoundName] = Counter()
+        self._list_failure = ""
         self._is_denied = False
         self._asked_s = now_s()
         self._listed_s = -PAUSE_S
@@ -138,8 +141,8 @@ class SoundTrack:
         self._seams.begin(span)
         plan = await self._gather(span, patience_s=self._patience_s(segment, left_s=left_s))
         cut = cut_sound(plan.placed, self._seams.settled(span))
-        if cut is None or not plan.is_whole:
-            self._tell(segment, reason=self._failure or ("partial" if cut else "not_listed"))
+        if not plan.is_whole:
+            self._tell(segment, reason=_reason(plan, self._list_failure))
         return await self._mixed(fetched, segment, cut)
 
     def _begin(self, epoch: int) -> None:
@@ -147,12 +150,13 @@ class SoundTrack:
         if epoch != self._epoch:
             self._epoch, self._list, self._seams = epoch, None, Seams()
             self._known.clear()
+            self._tries.clear()
 
     # -- what is to be heard ------------------------------------------------------------------------------
 
     def _patience_s(self, segment: Segment, *, left_s: float) -> float:
         """The list of the sound may be one segment behind; a list that fails is not waited for."""
-        if self._failure:
+        if self._list_failure:
             return PATIENCE_AFTER_FAILURE_S
         target_us = self._list.target_us if self._list is not None else 0
         usual_s = 2 * max(segment.duration_us, target_us) / MICROSECONDS + PATIENCE_PLAY_S
@@ -172,9 +176,11 @@ class SoundTrack:
     def _plan(self, span: Span) -> SoundPlan:
         if self._list is None:
             return SoundPlan()
-        return plan_sound(self._list, self._known, self._seams.settled(span))
+        lost = {name for name, count in self._tries.items() if count >= MOST_TRIES}
+        return plan_sound(self._list, self._known, self._seams.settled(span), lost=lost)
 
     async def _read_all(self, span: Span) -> None:
+        pause_s = PAUSE_S
         for _ in range(MOST_READS):
             plan = self._plan(span)
             if plan.is_whole or plan.is_all:
@@ -184,8 +190,10 @@ class SoundTrack:
                 str(name_of(wanted)), partial(self._read_piece, wanted)
             )
             if not is_read:
-                await asyncio.sleep(max(0.0, self._listed_s + PAUSE_S - self._now_s()))
+                await asyncio.sleep(max(0.0, self._listed_s + pause_s - self._now_s()))
                 await self._once("", self._read_list)
+                is_failing = self._list_failure or wanted is not None
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S) if is_failing else PAUSE_S
 
     async def _once(self, name: str, read: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         """One request for all who ask for the same; whoever asks no more does not end it for the others."""
@@ -193,18 +201,20 @@ class SoundTrack:
         if task is None:
             task = self._reading[name] = asyncio.create_task(read())
             task.add_done_callback(lambda _: self._reading.pop(name, None))
-        return await asyncio.shield(task)
+        await asyncio.wait({task})
+        return not task.cancelled() and task.result()
 
     async def _read_list(self) -> bool:
         lowest = min((sequence for sequence, _ in self._known), default=0)
         try:
             playlist = await self._source.playlist(from_sequence=max(0, lowest - 1))
         except FetchFailed as failed:
-            self._fail(failed)
+            self._list_failure = failed.failure.label
+            self._note(failed, what="list")
             return False
         finally:
             self._listed_s = self._now_s()
-        self._list, self._failure = playlist, ""
+        self._list, self._list_failure = playlist, ""
         return True
 
     async def _read_piece(self, segment: Segment) -> bool:
@@ -212,28 +222,25 @@ class SoundTrack:
         try:
             body, init = await self._source.clear(segment, epoch=epoch, limits=SOUND_LIMITS)
             piece = await asyncio.to_thread(examine_sound, body, segment=segment, init=init)
-        except FetchFailed as failed:
-            self._fail(failed)
+        except (FetchFailed, NotMedia) as error:
+            self._tries[name_of(segment)] += 1
+            self._note(error, what="part")
             return False
-        except NotMedia as error:
-            self._failure = "not_media"
-            log.info("sound_unreadable", sequence=segment.sequence, reason=str(error))
-            return False
-        self._failure = ""
         if epoch == self._epoch:
             self._keep(name_of(segment), piece)
         return True
 
-    def _fail(self, failed: FetchFailed) -> None:
+    def _note(self, error: FetchFailed | NotMedia, *, what: str) -> None:
         """What is denied may be there under a fresh address."""
-        self._failure = failed.failure.label
-        self._is_denied = failed.failure.status in _DENIED
-        log.info("sound_failed", failure=self._failure, reason=str(failed))
+        self._is_denied = isinstance(error, FetchFailed) and error.failure.status in _DENIED
+        log.info("sound_failed", what=what, reason=str(error))
 
     def _keep(self, name: SoundName, piece: SoundPiece) -> None:
         self._known[name] = piece
         while len(self._known) > KEPT_PIECES or self._kept_bytes > KEPT_BYTES:
             self._known.popitem(last=False)
+        while len(self._tries) > KEPT_PIECES:
+            del self._tries[next(iter(self._tries))]
 
     @property
     def _kept_bytes(self) -> int:
@@ -257,6 +264,14 @@ class SoundTrack:
     def _tell(self, segment: Segment, *, reason: str) -> None:
         metrics.ingest_audio_apart.inc()
         log.warning("audio_apart", sequence=segment.sequence, reason=reason)
+
+
+def _reason(plan: SoundPlan, list_failure: str) -> str:
+    if list_failure:
+        return list_failure
+    if plan.wanted or plan.has_lost:
+        return "not_had"
+    return "partial" if plan.placed else "not_listed"
 
 
 def _pictures(fetched: FetchedSegment) -> Pictures:

@@ -15,14 +15,27 @@ from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from ingest.adapters.mixer import FfmpegMixer
+from ingest.adapters.spool import FolderSpool
 from ingest.domain.playlist import MediaPlaylist
+from ingest.domain.policy import TrackerPolicy
+from ingest.domain.recorder import Entry
 from ingest.domain.ts import read_clock
+from ingest.workflow.archive import Archive
+from ingest.workflow.follower import Follower, FollowerPolicy
 from ingest.workflow.ports import FetchedSegment
 from ingest.workflow.source import HlsSource
+from sandbox.faults_origin import FaultOrigin
 from sandbox.film import make_film, read_frame_numbers, sync_error_s
+from sandbox.scenario import parse_script
 from shared import metrics
+from shared.addresses import parse_allowed
+from shared.clock import utc_now
+from shared.http_client import SafeHttpClient
 from shared.media_runner import MediaRunner, Sandbox
+from shared.object_store import FolderObjectStore
 from tests.fakes.ingest.http import Answer, FakeHttp
+from tests.fakes.ingest.journal import FakeJournal
+from tests.fakes.ingest.stage import FOLLOWED, LEASE
 
 pytestmark = pytest.mark.needs_ffmpeg
 
@@ -256,3 +269,53 @@ async def test_pictures_whose_sound_cannot_be_had_are_archived_alone_and_told(
     bench.serve("sound.m3u8", sound.listing())
     rest = await bench.segments(replace(playlist, segments=playlist.segments[3:]))
     assert ([True] * 3, 3) == ([has_both(each) for each in rest], bench.told_count)
+
+
+SCRIPT = """
+stream: {audio: true, speed: 2, window: 6, initial_segments: 1}
+faults: [{from_segment: 3, count: 1, target: audio, fault: status, code: 404}]
+"""
+
+
+async def test_a_live_stream_is_archived_with_its_sound_and_without_what_is_lost(
+    film: Path, tmp_path: Path
+) -> None:
+    """Followed from beginning to end; a part of the sound that is never there costs no picture."""
+    for name in ("mix", "spool", "cut"):
+        (tmp_path / name).mkdir()
+    journal, before = FakeJournal(FOLLOWED), metrics.ingest_audio_apart._value.get()
+    store = FolderObjectStore(
+        tmp_path / "objects", public_base_url="http://x", signing_secret="s" * 32, clock=utc_now
+    )
+    async with FaultOrigin(film, script=parse_script(SCRIPT)) as origin:
+        allowed = parse_allowed(origin.base_url.removeprefix("http://"))
+        async with SafeHttpClient(allowed=allowed, user_agent="test") as http:
+            mixer = FfmpegMixer(MediaRunner(sandbox=Sandbox.LIMITS_ONLY), work_root=tmp_path / "mix")
+            follower = Follower(
+                await journal.open(LEASE),
+                LEASE,
+                source=HlsSource(http, origin.url, headers={}, target_height=720, mixer=mixer),
+                archive=Archive(store, FolderSpool(tmp_path / "spool", limit_bytes=10**9)),
+                journal=journal,
+                policy=FollowerPolicy(tracker=TrackerPolicy(drain_floor_s=10.0)),
+                clock=utc_now,
+            )
+            origin.go_live()
+            async with asyncio.timeout(60):
+                await follower.run()
+    bodies = [store_body(tmp_path, each) for each in journal.entries if each.segment]
+    clocks = [read_clock(body) for body in bodies]
+    assert [True] * SEGMENTS == [clock is not None and clock.has_video for clock in clocks]
+    assert 1 <= metrics.ingest_audio_apart._value.get() - before <= 2
+    assert SEGMENTS - 1 <= sum(clock is not None and clock.has_audio for clock in clocks)
+    (tmp_path / "joined.ts").write_bytes(b"".join(bodies))
+    assert list(range(FILM_S * FPS)) == [number for _, number in read_frame_numbers(tmp_path / "joined.ts")]
+    steps = [after - before for before, after in pairwise(sound_times(tmp_path / "joined.ts"))]
+    assert [step for step in steps if abs(step - 1920) > 1 and step < 90_000] == []
+    assert 1 == sum(step >= 90_000 for step in steps)
+    assert [] == list((tmp_path / "mix").iterdir())
+
+
+def store_body(folder: Path, entry: Entry) -> bytes:
+    assert entry.segment is not None
+    return (folder / "objects" / entry.segment.ref.key).read_bytes()

@@ -139,6 +139,18 @@ def test_sound_that_is_not_listed_yet_is_neither_whole_nor_all() -> None:
     assert plan_sound(listed(*playlist.segments, ended=True), known, span()).is_all
 
 
+def test_a_list_may_end_a_little_before_the_pictures() -> None:
+    playlist = listed(segment(0), ended=True)
+    known = {name_of(playlist.segments[0]): piece(0, 1_970_000)}
+    assert plan_sound(playlist, known, span()).is_whole
+
+
+def test_what_was_given_up_is_not_asked_for_again() -> None:
+    playlist = listed(segment(0), segment(1))
+    plan = plan_sound(playlist, {}, span(), lost={name_of(playlist.segments[0])})
+    assert ((), True, False, True) == (plan.wanted, plan.has_lost, plan.is_whole, plan.is_all)
+
+
 def test_only_sound_of_the_same_run_between_discontinuities_counts() -> None:
     playlist = listed(segment(0), segment(1, run=1), segment(2, run=1))
     plan = plan_sound(playlist, {}, span(0, sequence=1, run=1))
