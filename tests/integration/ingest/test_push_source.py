@@ -168,7 +168,8 @@ async def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
         with pytest.raises(FetchFailed) as caught:
             await source.playlist(from_sequence=0)
         await source.close()
-    assert FailureKind.NETWORK is caught.value.failure.kind
+    failure = caught.value.failure
+    assert (FailureKind.NETWORK, "connection refused") == (failure.kind, failure.detail)
 
 
 @pytest.mark.faults

@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ class Dialler:
                     FailureKind.REFUSED, f"its certificate is not good: {error.verify_message}"
                 ) from error
             except (OSError, TimeoutError) as error:
-                reason = str(error) or "no answer in time"
+                reason = _reason(error)
         raise _failed(FailureKind.NETWORK, reason)
 
     async def _open(
@@ -76,6 +77,13 @@ class Dialler:
             if resolver is not self.resolver:
                 await resolver.close()
         return tuple(ipaddress.ip_address(each["host"]) for each in found)
+
+
+def _reason(error: OSError) -> str:
+    """Without the address that was dialled, which asyncio puts into its messages."""
+    if isinstance(error, ssl.SSLError):
+        return f"TLS fails: {(error.reason or 'no reason given').lower().replace('_', ' ')}"
+    return os.strerror(error.errno).lower() if error.errno else "no answer in time"
 
 
 @cache
