@@ -8,7 +8,7 @@ from sqlalchemy import Row, text
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from ingest.domain.recorder import Followed
-from ingest.domain.repair import Gap, Recording, with_clocks
+from ingest.domain.repair import Excluded, Gap, Recording, with_clocks
 from ingest.workflow.ports import LeaseLost
 from ingest.workflow.repair_ports import GapOutcome, Job, Task
 from shared import trace
@@ -70,7 +70,9 @@ class RepairRows:
             gaps = tuple(map(_gap, await connection.execute(_GAPS, _key(job))))
             clocks = await connection.execute(_CLOCKS, _key(job)) if gaps else ()
             told = tuple((clock.start_us, clock.wall_at) for clock in clocks)
-        return _task(row, with_clocks(gaps, told))
+            ads = await connection.execute(_EXCLUDED, _key(job)) if gaps else ()
+            excluded = tuple(Excluded(from_us=each.from_us, to_us=each.to_us) for each in ads)
+        return _task(row, with_clocks(gaps, told), excluded)
 
     async def commit(self, job: Job, outcomes: Sequence[GapOutcome]) -> None:
         async with self._database.transaction(job.organization_id) as session:
@@ -118,7 +120,7 @@ def _job(row: Row[Any]) -> Job:
     )
 
 
-def _task(row: Row[Any], gaps: tuple[Gap, ...]) -> Task:
+def _task(row: Row[Any], gaps: tuple[Gap, ...], excluded: tuple[Excluded, ...]) -> Task:
     followed = Followed(
         stream_id=StreamId(row.stream_id),
         organization_id=OrganizationId(row.organization_id),
@@ -135,6 +137,7 @@ def _task(row: Row[Any], gaps: tuple[Gap, ...]) -> Task:
         recording=recording,
         sealed_url=row.sealed_url,
         gaps=gaps,
+        excluded=excluded,
         traceparent=row.traceparent,
     )
 
@@ -217,6 +220,7 @@ _CLOCKS = text(
     "SELECT start_us, wall_at FROM segments WHERE stream_id = :stream_id AND run = :run "
     "AND wall_at IS NOT NULL ORDER BY start_us"
 )
+_EXCLUDED = text("SELECT from_us, to_us FROM annotations WHERE stream_id = :stream_id AND run = :run")
 _REPAIRED = text(
     """
     INSERT INTO repairs (stream_id, run, gap_index, revision, organization_id, recording_id, outcome, from_us,

@@ -23,6 +23,7 @@ EDGE_US: Final = 500_000  # the clocks of source and recording are not compared 
 LEAST_US: Final = 1_000_000  # less of a gap than this is not worth a repair in part
 MOST_US: Final = 3 * 3600 * 1_000_000  # of one cut
 MOST_APART_US: Final = 10_000_000
+ONLY_ADS_THERE: Final = "All that the recording holds where the gap lies is advertising or a slate."
 NOTHING_THERE: Final = "The recording holds no picture where the gap lies."
 _MICROSECOND: Final = timedelta(microseconds=1)
 
@@ -264,11 +265,27 @@ def filled(plan: CutPlan, segments: Sequence[SegmentRef]) -> CutPlan | Refusal:
 # -- what is told ------------------------------------------------------------------------------------
 
 
-def windows_of(segments: Sequence[SegmentRef], plan: WindowPlan) -> tuple[Window, ...]:
-    """Analysis windows over the pieces, as for any media."""
+@dataclass(frozen=True, kw_only=True)
+class Excluded:
+    """A stretch of the run, in media time, that is advertising or a slate."""
+
+    from_us: int
+    to_us: int
+
+    def may_show_in(self, ref: SegmentRef) -> bool:
+        """The clocks of source and recording are not compared more finely than an edge."""
+        end_us = ref.start_us + ref.duration_us
+        return ref.start_us < self.to_us + EDGE_US and end_us > self.from_us - EDGE_US
+
+
+def windows_of(
+    segments: Sequence[SegmentRef], plan: WindowPlan, *, excluded: Sequence[Excluded] = ()
+) -> tuple[Window, ...]:
+    """Analysis windows over the pieces, as for any media: what is no programme stands in none."""
     archived = (
         ArchivedSegment(position=number, start_us=ref.start_us, duration_us=ref.duration_us)
         for number, ref in enumerate(segments)
+        if not any(each.may_show_in(ref) for each in excluded)
     )
     return plan_windows(archived, plan=plan, final=True)[:WINDOWS_PER_GAP]
 

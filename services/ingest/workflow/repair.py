@@ -237,7 +237,9 @@ class Repairs:
         epoch = repair_epoch(first.index, revision=first.revision)
         pieces = [piece async for piece in self._archived(task.stream, recording, plan, epoch=epoch)]
         segments = repair.placed(pieces, epoch=epoch, plan=plan, recording=task.recording)
-        windows = repair.windows_of(segments, self._policy.plan)
+        windows = repair.windows_of(segments, self._policy.plan, excluded=task.excluded)
+        if segments and not windows:
+            return self._failed(task.stream, group, repair.ONLY_ADS_THERE)
         segments = repair.within(windows, segments)
         came_out = repair.filled(plan, segments)
         if isinstance(came_out, Refusal):

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 from sqlmodel.ext.asyncio.session import AsyncSession
 
 from ingest.domain.recorder import Followed
-from ingest.domain.repair import Filled, Gap, Recording
+from ingest.domain.repair import Excluded, Filled, Gap, Recording
 from shared.errors import PermanentError, RetryableError
 from shared.events import Event, RecordingAvailable, SegmentRef
 from shared.ids import OrganizationId, StreamId, WindowId
@@ -47,6 +47,7 @@ class Task:
     recording: Recording
     sealed_url: str
     gaps: tuple[Gap, ...]
+    excluded: tuple[Excluded, ...] = ()
     traceparent: str | None = None
 
 

@@ -15,6 +15,7 @@ from ingest.adapters.register import PostgresRegister
 from ingest.adapters.repair_cutter import FileCutter, RangedCutter
 from ingest.adapters.repair_rows import RecordingRows, RepairRows
 from ingest.adapters.spool import FolderSpool
+from ingest.domain.repair import ONLY_ADS_THERE
 from ingest.domain.ts import read_clock
 from ingest.domain.windows import WindowPlan
 from ingest.workflow.archive import Archive
@@ -191,6 +192,28 @@ async def test_a_gap_is_filled_with_windows_that_lie_in_the_archive(bench: Bench
         assert segment.start_us == clock.pts_us - 5 * S
     assert [(105 * S - 12 * S, 125 * S + 12 * S)] == bench.cutter.cuts
     assert ([ADDRESS], 0) == (bench.cutter.opened, await bench.jobs())
+
+
+async def test_media_of_a_break_for_advertising_is_judged_in_no_repair(bench: Bench) -> None:
+    await bench.run_over((100, 120), (300, 320))
+    for index, (first, last) in enumerate(((90, 100), (280, 340))):
+        await bench.execute(
+            "INSERT INTO ingest.annotations VALUES ($1, 0, $2, $3, 'ad', $4, $5, 'cue-out')",
+            STREAM,
+            index,
+            ORGANIZATION,
+            first * S,
+            last * S,
+        )
+    await bench.offer()
+
+    await work(bench.replica())
+
+    ready = await bench.told(SegmentReady)
+    assert [(0, 1, "repaired"), (1, 1, "failed")] == await bench.outcomes()
+    assert all(each.start_us >= 100 * S or each.end_us <= 90 * S for each in ready)
+    assert {ref.key for each in ready for ref in each.segments if ref.start_us >= 100 * S}
+    assert ONLY_ADS_THERE == (await bench.told(SegmentRepaired))[1].reason
 
 
 async def test_a_recording_waits_for_the_end_of_its_run(bench: Bench) -> None:

@@ -12,6 +12,7 @@ from ingest.domain.repair import (
     MOST_US,
     CutPiece,
     CutPlan,
+    Excluded,
     Filled,
     Gap,
     GapGroup,
@@ -235,6 +236,28 @@ def test_windows_and_their_events_are_a_function_of_the_gap() -> None:
     assert refs[-1] == events[-1].segments[-1]
     again = ready_events(STREAM, one, refs, windows, at=BEGAN_AT + timedelta(hours=1))
     assert [event.event_id for event in events] == [event.event_id for event in again]
+
+
+@pytest.mark.parametrize(
+    ("from_s", "to_s", "expected_s"),
+    [
+        (96, 100, [(88, 94), (102, 122)]),
+        (95, 100, [(88, 94), (102, 122)]),
+        (94.6, 100.4, [(88, 94), (102, 122)]),
+        (80, 130, []),
+        (60, 70, [(88, 108), (104, 122)]),
+    ],
+)
+def test_what_is_no_programme_stands_in_no_window_of_a_repair(
+    from_s: float, to_s: float, expected_s: list[tuple[int, int]]
+) -> None:
+    plan = planned(gap(100, 110), recording())
+    refs = placed([piece(88 + 2 * n) for n in range(17)], epoch=1, plan=plan, recording=recording())
+    ads = Excluded(from_us=round(from_s * S), to_us=round(to_s * S))
+
+    windows = windows_of(refs, WindowPlan(), excluded=(ads,))
+
+    assert expected_s == [(each.start_us // S, each.end_us // S) for each in windows]
 
 
 def test_the_first_gap_of_a_group_names_all_windows_and_the_others_those_that_hold_them() -> None:
