@@ -15,7 +15,7 @@ import pytest
 from gateway.adapters.hundredms_api import NothingThere
 from gateway.app import hundredms_work, outbound_client
 from gateway.workflow.hundredms_reconciliation import Reconciler
-from gateway.workflow.hundredms_recordings import Recordings
+from gateway.workflow.hundredms_recordings import SIGN_ATTEMPTS, Recordings
 from sandbox.hundredms import Beam, Payload, build_payload
 from sandbox.hundredms_api import Asset, Fault, HundredmsApi
 from shared.database import Database
@@ -491,6 +491,41 @@ async def test_without_credentials_the_address_of_the_webhook_is_offered(made: W
     [event] = await made.app.emitted("recording.available")
     assert event["expires_at"] is None
     assert not [one for one in made.api.requests if "presigned-url" in one]
+
+
+async def test_the_address_of_the_webhook_is_offered_where_the_api_goes_on_failing(made: World) -> None:
+    await made.send(START, beam())
+    details = recorded(made, beam())
+    await made.send("hls.recording.success", beam(), **details)
+    await _finish(made)
+    await made._due(f"UPDATE hundredms_recordings SET attempts = {SIGN_ATTEMPTS - 1}")
+    made.api.faults.extend([Fault(status=500)] * 2)
+
+    await made.look()
+    assert [] == await made.app.emitted("recording.available")
+    await made.look()
+
+    [event] = await made.app.emitted("recording.available")
+    assert event["expires_at"] is None
+
+
+async def test_a_slow_recording_does_not_use_up_the_lease_of_the_next(
+    made: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        await made.send(START, beam(number, room=f"room-{number}"))
+        await made.send("hls.recording.success", beam(number), **recorded(made, beam(number)))
+    both = asyncio.Barrier(2)
+
+    async def fetch(_: str) -> bytes:
+        async with asyncio.timeout(10):
+            await both.wait()
+        return CHAT.encode()
+
+    monkeypatch.setattr(made.recordings._chats, "fetch", fetch)
+    await made.look()
+
+    assert 4 == len(await made.app.emitted("signal.received"))
 
 
 async def test_a_recording_before_its_start_waits_and_a_repeated_one_changes_nothing(made: World) -> None:
