@@ -50,6 +50,7 @@ MIX_S: Final = 1.0  # of the time that a segment has left, for FFmpeg and the ar
 PATIENCE_AFTER_FAILURE_S: Final = 0.5
 PATIENCE_PLAY_S: Final = 1.0
 LONGEST_PATIENCE_S: Final = 15.0
+LIST_AWAY_S: Final = 10.0
 FRESH_ADDRESSES_S: Final = 10.0
 _DENIED: Final = frozenset({401, 403, 404, 410})
 _CLOCK_PLAY_US: Final = 1_000
@@ -110,6 +111,7 @@ class SoundTrack:
         self._list_failure = ""
         self._is_denied = False
         self._asked_s = now_s()
+        self._heard_s = now_s()
         self._listed_s = -PAUSE_S
 
     def move_to(self, url: str, *, headers: Mapping[str, str]) -> None:
@@ -155,8 +157,8 @@ class SoundTrack:
     # -- what is to be heard ------------------------------------------------------------------------------
 
     def _patience_s(self, segment: Segment, *, left_s: float) -> float:
-        """The list of the sound may be one segment behind; a list that fails is not waited for."""
-        if self._list_failure:
+        """The list of the sound may be one segment behind; a list that is away for long is not waited for."""
+        if self._list_failure and self._now_s() - self._heard_s > LIST_AWAY_S:
             return PATIENCE_AFTER_FAILURE_S
         target_us = self._list.target_us if self._list is not None else 0
         usual_s = 2 * max(segment.duration_us, target_us) / MICROSECONDS + PATIENCE_PLAY_S
@@ -214,7 +216,7 @@ class SoundTrack:
             return False
         finally:
             self._listed_s = self._now_s()
-        self._list, self._list_failure = playlist, ""
+        self._list, self._list_failure, self._heard_s = playlist, "", self._now_s()
         return True
 
     async def _read_piece(self, segment: Segment) -> bool:

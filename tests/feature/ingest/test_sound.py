@@ -142,6 +142,14 @@ async def test_a_list_that_is_denied_has_a_fresh_address_in_the_master(
     assert (1, [1]) == (bench.told_count, told(bench))
 
 
+async def test_a_list_that_fails_once_costs_no_sound() -> None:
+    bench = Bench()
+    answers = iter([404, b"<html>"])
+    bench.pages[f"{BASE}/sound.m3u8"] = lambda: next(answers, listing("a"))
+    await bench.segment(0)
+    assert ([0], 0) == (told(bench), bench.told_count)
+
+
 async def test_without_a_mixer_sound_of_its_own_is_not_looked_for() -> None:
     bench = Bench()
     bench.source = HlsSource(bench.http, URL, headers={}, target_height=720)

@@ -234,6 +234,7 @@ async def test_encrypted_sound_is_decrypted(film: Path, tmp_path: Path) -> None:
     assert_plays_right(tmp_path, await bench.read())
 
 
+@pytest.mark.faults
 async def test_the_clock_may_wrap_within_a_segment(film: Path, tmp_path: Path) -> None:
     """Also where FFmpeg takes the wrap out of one file and not of the other, a minute before."""
     for start_s in (2**33 / 90_000 - 5, 2**33 / 90_000 - 65):
