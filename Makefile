@@ -64,7 +64,7 @@ bench-hls-faults: install | .scratch/streamlink/bin/streamlink ## Live HLS gone 
 	-$(PYTHON) -m venv .scratch/streamlink && .scratch/streamlink/bin/python -m pip install --quiet $(STREAMLINK)
 
 bench-ingest: install ## What following live streams costs, beside FFmpeg, streamlink and a minimal loop (5 minutes)
-	PYTHONDONTWRITEBYTECODE=1 $(BIN)/python bench/ingest_live.py $(BENCH)
+	PYTHONDONTWRITEBYTECODE=1 TMPDIR=$$(test -w /dev/shm && echo /dev/shm || echo /tmp) $(BIN)/python bench/ingest_live.py $(BENCH)
 
 check: lint types contracts ## Lint, types and import contracts
 
