@@ -32,9 +32,7 @@ class ViewRows(Tables):
         row = (await self._execute(select(*STREAM_COLUMNS).where(_STREAM.stream_id == stream_id))).first()
         return stream_record(row) if row else None
 
-    async def stream_page(
-        self, page: PageRequest, *, external_id: str | None = None
-    ) -> Page[StreamRecord]:
+    async def stream_page(self, page: PageRequest, *, external_id: str | None = None) -> Page[StreamRecord]:
         own = _STREAM.organization_id == self._organization_id
         if external_id is not None:
             own &= _STREAM.external_id == external_id

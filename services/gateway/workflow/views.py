@@ -26,9 +26,7 @@ class ViewTables(Protocol):
     """One transaction of one organization, which only reads."""
 
     async def stream_record(self, stream_id: StreamId) -> StreamRecord | None: ...
-    async def stream_page(
-        self, page: PageRequest, *, external_id: str | None = None
-    ) -> Page[StreamRecord]:
+    async def stream_page(self, page: PageRequest, *, external_id: str | None = None) -> Page[StreamRecord]:
         """Newest first."""
         ...
 
