@@ -78,6 +78,7 @@ async def world(installation: Installation, film: Path) -> AsyncIterator[World]:
             yield World(origin, api, made, customer, sender)
 
 
+@pytest.mark.faults
 async def test_a_stream_of_which_no_webhook_came_is_followed_and_ended(
     installation: Installation, film: Path
 ) -> None:

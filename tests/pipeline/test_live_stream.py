@@ -117,6 +117,7 @@ def _codecs(path: Path) -> set[str]:
     return set(listed.stdout.split())
 
 
+@pytest.mark.faults
 async def test_stop_ends_the_stream_with_what_was_found(installation: Installation, film: Path) -> None:
     async with (
         HlsOrigin(film, speed=8, duration_s=60, endlist=False, initial_segments=1) as origin,

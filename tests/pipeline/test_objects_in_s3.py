@@ -22,6 +22,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_film(tmp_path_factory.mktemp("film") / "film.mp4", duration_s=LENGTH_S, moments=(MOMENT,))
 
 
+@pytest.mark.faults
 async def test_a_stream_becomes_clips_in_the_bucket_that_open_by_signed_urls(
     installation: Installation, film: Path, s3_server: S3Server
 ) -> None:

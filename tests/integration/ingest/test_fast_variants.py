@@ -26,6 +26,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_film(tmp_path_factory.mktemp("film") / "film.mp4", duration_s=LENGTH_S)
 
 
+@pytest.mark.faults
 async def test_nothing_is_dropped_where_another_variant_goes_on_at_four_times_the_speed(
     installation: Installation, film: Path
 ) -> None:

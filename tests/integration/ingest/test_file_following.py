@@ -31,7 +31,7 @@ from tests.conftest import Installation
 from tests.integration.ingest.file_server import FileServer
 from tests.integration.ingest.test_following import KEYRING, POLICY, Bench, kill, online
 
-pytestmark = pytest.mark.needs_ffmpeg
+pytestmark = [pytest.mark.faults, pytest.mark.needs_ffmpeg]
 
 FILM_S = 44
 ROWS = "SELECT sequence, start_us, duration_us, sha256 FROM ingest.segments WHERE run = {} ORDER BY position"

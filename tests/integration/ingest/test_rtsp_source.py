@@ -22,6 +22,7 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_film(tmp_path_factory.mktemp("film") / "film.mp4", duration_s=FILM_S)
 
 
+@pytest.mark.faults
 async def test_a_camera_with_a_password_is_read_frame_by_frame(film: Path, tmp_path: Path) -> None:
     async with workbench(tmp_path) as bench, RtspCamera(film, has_password=True) as camera:
         login = f"{USER}:{quote(PASSWORD)}@"

@@ -278,6 +278,7 @@ faults: [{from_segment: 3, count: 1, target: audio, fault: status, code: 404}]
 """
 
 
+@pytest.mark.faults
 async def test_a_live_stream_is_archived_with_its_sound_and_without_what_is_lost(
     film: Path, tmp_path: Path
 ) -> None:
