@@ -29,24 +29,28 @@ def place_after(kept: tuple[Item, ...], *, cursor: Cursor) -> Place:
 def drop_open(
     queue: Queue, *, kept_count: int, aligned: Alignment, cursor: Cursor, target_us: int
 ) -> tuple[SegmentUnwanted, ...]:
-    """What the other variant has too is not wanted any more; what it lacks is lost, with its own cause."""
+    """What the other variant has too is not wanted any more; what it lacks stays where it is stored, or is lost."""
     dropped = queue.drop_behind(kept_count)
-    missing_us = _lose_missing(dropped, queue=queue, missing_us=aligned.missing_us)
+    missing_us = _settle_missing(dropped, queue=queue, missing_us=aligned.missing_us)
     if missing_us > aligned.fresh[0].duration_us // 2:
         hole = hole_behind(cursor, missing_us=missing_us, target_us=target_us, cause=LossCause.WINDOW_OVERRUN)
         queue.extend((moved_behind(hole, queue=queue),))
     return tuple(
         SegmentUnwanted(epoch=item.epoch, sequence=item.from_sequence)
         for item in dropped
-        if item.progress in _ASKED_FOR
+        if item.progress in _ASKED_FOR and queue.slot(item.epoch, item.from_sequence) is not item
     )
 
 
-def _lose_missing(dropped: list[Item], *, queue: Queue, missing_us: int) -> int:
-    """Answers with what none of them accounts for."""
+def _settle_missing(dropped: list[Item], *, queue: Queue, missing_us: int) -> int:
+    """What is stored of it stays, the rest is lost; answers with what none of them accounts for."""
     for item in dropped:
-        if missing_us > item.estimated_us // 2 and item.progress is not Progress.STORED:
-            missing_us -= item.estimated_us
+        if missing_us <= item.estimated_us // 2:
+            continue
+        missing_us -= item.estimated_us
+        if isinstance(item, Slot) and item.progress is Progress.STORED:
+            queue.enlist(item)
+        else:
             queue.extend((_lost_for_good(item),))
     return missing_us
 

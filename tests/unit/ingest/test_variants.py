@@ -268,3 +268,16 @@ def test_a_loss_is_numbered_as_in_the_variant_that_listed_it_also_for_a_successo
     actions += store(resumed, now_s=24)
     assert (["high/14", "high/15"], 9 * SEGMENT_US) == (media(actions), sum(us for _, us in losses(actions)))
     assert 14 * SEGMENT_US == of_kind(actions, CommitSegment)[0].placed.start_us
+
+
+def test_what_is_stored_and_the_other_variant_does_not_list_any_more_is_kept() -> None:
+    follower = on_high()
+    follower.on_playlist(listing("high", 2, 9), now_s=4)
+    store(follower, now_s=4, failing=["high/5"])
+    store(follower, now_s=4.3, failing=["high/5"])
+    actions = list(follower.on_playlist(listing("low", 8, 9, shift=90), now_s=4.4))
+    actions += store(follower, now_s=4.4)
+
+    assert ["high/6", "high/7", "low/8", "low/9"] == media(actions)
+    assert [("not_found", SEGMENT_US)] == losses(actions)
+    assert {(0, 8), (0, 9)} == {(a.epoch, a.sequence) for a in of_kind(actions, SegmentUnwanted)}
