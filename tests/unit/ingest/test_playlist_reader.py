@@ -3,7 +3,7 @@
 import sys
 from dataclasses import dataclass, field
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.domain.playlist import MediaPlaylist, PlaylistReader, parse_playlist
@@ -91,6 +91,7 @@ def apply(listed: LongList, name: str, amount: int) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(STEPS)
+@example([("key", 1), ("restart", 1), ("slide", 1)])
 def test_whatever_happens_to_a_list_it_reads_as_if_for_the_first_time(steps: list[tuple[str, int]]) -> None:
     listed, reader = LongList(), PlaylistReader()
     listed.grow(900)
