@@ -122,6 +122,12 @@ def relate(playlist: MediaPlaylist, *, known: Known, longest_gap_s: float) -> Re
     return Relation.RESET if _is_later(playlist, known) else _relate_older(playlist, known)
 
 
+def is_cut_before(playlist: MediaPlaylist, *, known: Known) -> bool:
+    """Only its first entries were read, and what is known stands behind them: it may be as new as any."""
+    reaches = playlist.media_sequence + playlist.listed_count > known.newest
+    return playlist.truncated and playlist.last_sequence < known.newest and reaches
+
+
 def _relate_older(playlist: MediaPlaylist, known: Known) -> Relation:
     lag = known.newest - playlist.last_sequence
     if lag < playlist.listed_count or _is_remembered(playlist, known):
@@ -187,5 +193,7 @@ def _is_renumbered(playlist: MediaPlaylist, known: Known) -> bool:
 
 
 def _is_leap(playlist: MediaPlaylist, known: Known, longest_gap_s: float) -> bool:
+    """By what is listed where that is longer than the target says: so long would the hole be."""
     missing = playlist.media_sequence - known.newest - 1
-    return missing * playlist.target_us > longest_gap_s * MICROSECONDS
+    mean_us = sum(segment.duration_us for segment in playlist.segments) // len(playlist.segments)
+    return missing * max(playlist.target_us, mean_us) > longest_gap_s * MICROSECONDS

@@ -11,6 +11,9 @@ from typing import Any, Final
 _SKEW_FLOOR_US: Final = 500_000
 _SKEW_SHARE: Final = 0.2
 _TILE_US: Final = 50_000  # the length of a segment's last frame is estimated: wrong by less than a frame
+_LONGEST_US: Final = (
+    30 * 86_400 * 1_000_000
+)  # what a list claims of media that is not there moves nothing beyond
 _PTS_WRAP_US: Final = 2**33 * 1_000_000 // 90_000  # a 33-bit clock of 90 kHz, about 26.5 hours
 
 
@@ -160,9 +163,9 @@ def _span_us(
 
 def place_gap(timeline: Timeline, *, estimated_us: int) -> tuple[PlacedGap, Timeline]:
     """Put a gap at the end: media time and, where known, the wall clock move on by the estimate."""
-    placed = PlacedGap(
-        index=timeline.gap_count, start_us=timeline.position_us, duration_us=max(0, estimated_us)
-    )
+    room_us = max(0, _LONGEST_US - timeline.position_us)
+    duration_us = min(max(0, estimated_us), room_us)
+    placed = PlacedGap(index=timeline.gap_count, start_us=timeline.position_us, duration_us=duration_us)
     following = replace(
         timeline, position_us=placed.end_us, gap_count=timeline.gap_count + 1, expected_pts_us=None
     )

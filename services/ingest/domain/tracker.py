@@ -30,7 +30,7 @@ from ingest.domain.actions import (
 from ingest.domain.alignment import align
 from ingest.domain.cursor_steps import ended, joined, resumed, stalled
 from ingest.domain.fetching import begin_fetch, judge_attempt
-from ingest.domain.history import Known, repeated_count
+from ingest.domain.history import Known, is_cut_before, repeated_count
 from ingest.domain.holes import hole_before, hole_to_end
 from ingest.domain.listing import listed_slots, refresh, unusable
 from ingest.domain.pace import Pace
@@ -48,6 +48,7 @@ from ingest.domain.variants import Variants
 __all__ = ["Phase", "PlaylistTracker"]
 
 _LOST_ADDRESS: Final = frozenset({401, 403, 404, 410})
+_MOST_OPEN: Final = 20_000  # twice what one reading of a list can bring
 _NOT_FOLLOWED: Final = frozenset({Phase.FINISHING, Phase.ENDED})
 
 
@@ -116,8 +117,9 @@ class PlaylistTracker:
     @property
     def parse_from_sequence(self) -> int:
         """What `parse_playlist` needs of the next reload; all of it unless the source is known and calm."""
-        is_calm = self._doubt.is_calm and not self._variants.is_between
-        if self._phase is Phase.JOINING or not is_calm:
+        if self._variants.is_between:
+            return self._variants.read_from
+        if self._phase is Phase.JOINING or not self._doubt.is_calm:
             return 0
         pending = (item.from_sequence for item in self._queue if item.epoch == self._epoch)
         newest_needed = self._known.newest - self._policy.overlap_segments + 1
@@ -230,6 +232,11 @@ class PlaylistTracker:
     def _weigh(self, reload: Reload) -> Meaning:
         if self._phase is Phase.JOINING:
             return Meaning.NEWER if reload.playlist.segments else Meaning.EMPTY
+        if len(self._queue) >= _MOST_OPEN:  # what passes by until there is room is told as a hole
+            return Meaning.DOUBTFUL
+        if is_cut_before(reload.playlist, known=self._known):
+            self._doubt = CALM
+            return Meaning.DOUBTFUL
         meaning, self._doubt = weigh(
             reload,
             known=self._known,
@@ -319,6 +326,7 @@ class PlaylistTracker:
             self._variants.name = reload.playlist.variant
             self._queue.give_up_parked()
             self._note_endlist(reload)
+        self._variants.read_on(reload.playlist)
         self._poll_soon(reload)
         return ()
 

@@ -31,6 +31,7 @@ class Variants:
     def __init__(self, policy: TrackerPolicy, *, name: str) -> None:
         self.name = name
         self.is_between = False
+        self.read_from = 0
         self._policy = policy
         self._is_seen = self._has_others = False
         self._asked_s = self._rest_until_s = -NEVER
@@ -44,7 +45,7 @@ class Variants:
         is_named = "" not in (self.name, playlist.variant) and self.name != playlist.variant
         if is_joining or not is_named or (self._asked_s == -NEVER and _is_same_list(playlist, known)):
             self.name = playlist.variant or self.name
-            self.is_between = False
+            self.is_between, self.read_from = False, 0
             return False
         self.is_between = True
         return True
@@ -52,6 +53,12 @@ class Variants:
     def switched_to(self, name: str) -> None:
         """The other rendition is the one in use; away from it may be asked at once."""
         self.name, self.is_between, self._asked_s = name, False, -NEVER
+        self.read_from = 0
+
+    def read_on(self, playlist: MediaPlaylist) -> None:
+        """Where what was read of its list is old: behind it, if there is more."""
+        if playlist.truncated:
+            self.read_from = playlist.last_sequence + 1
 
     def none_left(self, *, now_s: float) -> None:
         """All were tried: no more questions for a while."""

@@ -797,3 +797,53 @@ def test_nothing_is_lost_while_the_window_is_read_in_time(advances: list[int], r
     run.finish()
     assert_whole(run)
     assert of_kind(run.facts, SegmentLost) == []
+
+
+def test_what_a_list_claims_to_be_missing_puts_no_years_on_the_timeline() -> None:
+    follower = joined(dated=True)
+    claimed = [segment(5 + n, gap=True, duration_us=86_400 * SECOND) for n in range(10_000)]
+    (gap,) = of_kind(follower.on_playlist(playlist(claimed), now_s=3), SegmentLost)
+    assert timedelta(microseconds=gap.cursor.timeline.position_us) == timedelta(days=30)
+
+
+def test_a_source_that_lists_faster_than_it_can_be_read_fills_no_memory_and_its_hole_is_told() -> None:
+    follower = tracker()
+    for n in range(6):
+        follower.on_playlist(listing(10_000 * n, 10_000 * n + 9_999), now_s=n)
+    assert follower.waiting_count == 20_000
+    store_all(follower, now_s=7)
+    actions = [*follower.on_playlist(listing(30_000, 30_004), now_s=8), *store_all(follower, now_s=8)]
+    assert lost(actions) == [(0, 20_000, 29_999, LossCause.WINDOW_OVERRUN)]
+    assert len(committed(actions)) == 5
+
+
+def read_from(
+    follower: PlaylistTracker, last: int, *, take: str = "a", is_new: bool = False
+) -> MediaPlaylist:
+    """As a reader shows it that is asked for what the tracker needs, at most 10 entries."""
+    start = 0 if is_new or follower.parse_from_sequence > last else follower.parse_from_sequence
+    listed = [segment(n, take=take, dated=True) for n in range(start, last + 1)]
+    return playlist(listed[:10], first=0, listed_count=last + 1, truncated=len(listed) > 10)
+
+
+def test_an_older_copy_of_a_list_too_long_for_one_reading_is_forgotten_with_the_next_reload() -> None:
+    follower, actions = tracker(), []
+    for n in range(12):
+        actions += follower.on_playlist(read_from(follower, 30), now_s=n)
+        actions += store_all(follower, now_s=n)
+    actions += follower.on_playlist(read_from(follower, 25), now_s=12)
+    for n in range(13, 16):
+        actions += follower.on_playlist(read_from(follower, 31), now_s=n)
+        actions += store_all(follower, now_s=n)
+    assert committed(actions) == [(0, n) for n in range(32)]
+
+
+def test_another_variant_whose_list_is_too_long_for_one_reading_is_read_on_to_the_place() -> None:
+    follower = joined(26, 30, dated=True)
+    follower.on_playlist(replace(listing(26, 30, dated=True), variant="high"), now_s=1)
+    actions: list[Action] = []
+    for n in range(2, 8):
+        other = replace(read_from(follower, 33, take="b", is_new=n == 2), variant="low")
+        actions += follower.on_playlist(other, now_s=n)
+        actions += store_all(follower, now_s=n)
+    assert committed(actions) == [(1, 31), (1, 32), (1, 33)]
