@@ -366,7 +366,8 @@ def _opened_beside(path: Path) -> tuple[Path, int]:
     for _ in range(_WRITE_ATTEMPTS):
         with suppress(FileNotFoundError):
             return temporary, os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(FileNotFoundError):  # a folder above it was taken away meanwhile
+            path.parent.mkdir(parents=True, exist_ok=True)
     raise FileNotFoundError(errno.ENOENT, "the folder vanishes as often as it is made", str(path.parent))
 
 

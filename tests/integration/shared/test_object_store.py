@@ -97,3 +97,19 @@ async def test_deleting_a_prefix_sweeps_what_a_killed_writer_left_long_ago(
         os.utime(path, (changed, changed))
     assert await store.delete_prefix("s/1/") == 1
     assert (old.exists(), fresh.exists()) == (False, True)
+
+
+async def test_a_folder_that_is_taken_away_while_it_is_made_is_made_once_more(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, taken = os.mkdir, []
+
+    def make_and_take_away(path: Path, mode: int = 0o777) -> None:
+        make(path, mode)
+        if Path(path).name == "s" and not taken:
+            taken.append(path)
+            Path(path).rmdir()
+
+    monkeypatch.setattr(os, "mkdir", make_and_take_away)
+    await store.put("s/1/a", b"x")
+    assert (1, b"x") == (len(taken), await store.get("s/1/a"))
