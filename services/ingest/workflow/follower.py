@@ -132,6 +132,7 @@ class Follower:
         self._unwanted: list[Waiting] = []
         self._news = asyncio.Event()
         self._to_commit = asyncio.Event()
+        self._commit_time: asyncio.Timeout | None = None
 
     @property
     def pending_count(self) -> int:
@@ -161,7 +162,9 @@ class Follower:
 
     def stop(self) -> None:
         """Finish the commit in hand and return; the run goes on elsewhere."""
-        self._is_stopping = True
+        if not self._is_stopping:
+            self._is_stopping = True
+            self._hurry()
         self._news.set()
         self._to_commit.set()
 
@@ -425,22 +428,31 @@ class Follower:
         self._to_commit.clear()
         is_last = self._is_over
         await self._archive.discard(self._take_unwanted())
-        if self._is_stopping:
-            await self._commit_last()
-        else:
-            await self._commit_pending()
-        return is_last and (self._is_stopping or not self._pending)
+        return not await self._commit_in_time() or (is_last and (self._is_stopping or not self._pending))
 
     def _take_unwanted(self) -> tuple[Waiting, ...]:
         unwanted, self._unwanted = tuple(self._unwanted), []
         return unwanted
 
-    async def _commit_last(self) -> None:
+    async def _commit_in_time(self) -> bool:
+        """Only whoever stops has no time to wait, also when the commit in hand began before that."""
         try:
-            async with asyncio.timeout(self._policy.last_commit_s):
+            async with asyncio.timeout(None) as self._commit_time:
+                if self._is_stopping:
+                    self._hurry()
                 await self._commit_pending()
         except TimeoutError:
+            if not self._is_stopping:
+                raise
             log.warning("left_to_successor", entries=len(self._pending))
+            return False
+        finally:
+            self._commit_time = None
+        return True
+
+    def _hurry(self) -> None:
+        if self._commit_time is not None:
+            self._commit_time.reschedule(asyncio.get_running_loop().time() + self._policy.last_commit_s)
 
     async def _commit_pending(self) -> None:
         """In order, oldest first; waits for as long as the store or the database is away."""

@@ -349,6 +349,18 @@ async def test_a_cancelled_follower_leaves_no_bodies_behind(stage: Stage) -> Non
     assert [] == stage.spooled
 
 
+async def test_a_commit_that_waits_for_the_database_keeps_no_follower_from_stopping(stage: Stage) -> None:
+    stage.journal.is_away = True
+    follower = await stage.follower(policy=replace(POLICY, last_commit_s=0.1))
+    running = asyncio.create_task(follower.run())
+    async with asyncio.timeout(20):
+        while follower.pending_count < 2:
+            await asyncio.sleep(0.01)
+        follower.stop()
+        await running
+    assert [] == stage.journal.entries
+
+
 async def test_whoever_resumes_makes_the_same_rows_and_ids(tmp_path: Path) -> None:
     whole, parted = Stage(tmp_path / "a"), Stage(tmp_path / "b")
     for stage in (whole, parted):
