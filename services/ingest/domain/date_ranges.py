@@ -65,7 +65,7 @@ def parse_date_range(value: str) -> DateRange | None:
     """None without an id or a readable start, or when it is absurdly long."""
     if len(value) > LONGEST_LINE:
         return None
-    attributes = parse_attributes(value)
+    attributes = parse_attributes(_storable(value))
     start_at = parse_date_time(attributes.get("START-DATE", ""))
     name = attributes.get("ID", "")[:_LONGEST_ID]
     if start_at is None or not name:
@@ -90,7 +90,7 @@ def timed_metadata(found: DateRange) -> str | None:
         return None
     payload = _decoded(raw).get("payload", raw)
     text = payload if isinstance(payload, str) else json.dumps(payload, ensure_ascii=False)
-    return text[:_LONGEST_TEXT]
+    return _storable(text)[:_LONGEST_TEXT]
 
 
 def client_text(found: DateRange) -> str:
@@ -105,6 +105,11 @@ def client_text(found: DateRange) -> str:
 def _client_attributes(attributes: dict[str, str]) -> tuple[tuple[str, str], ...]:
     own = [(name, value) for name, value in attributes.items() if name.startswith("X-")]
     return tuple(own[:_KEPT_ATTRIBUTES])
+
+
+def _storable(text: str) -> str:
+    """Without what PostgreSQL stores in no text, and UTF-8 cannot say: JSON may hold halves of a character."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode()
 
 
 def _decoded(raw: str) -> dict[str, Any]:

@@ -146,3 +146,15 @@ def test_no_line_raises(text: str) -> None:
     parse_date_range(text)
     found = parse_date_range(f'ID="x",{START},X-100MSLIVE-PAYLOAD="{text}"')
     assert found is None or timed_metadata(found) is None or isinstance(timed_metadata(found), str)
+
+
+@pytest.mark.parametrize("payload", ["a\x00b\ud800", {"a\ud800": "b"}])
+def test_nothing_that_cannot_be_stored_comes_out_of_a_range(payload: object) -> None:
+    raw = base64.b64encode(json.dumps({"payload": payload}).encode()).decode()
+    found = parse_date_range(
+        f'ID="a\x00b",CLASS="c\x00d",START-DATE="2026-05-01T12:00:00Z",X-N="\x00e",X-100MSLIVE-PAYLOAD="{raw}"'
+    )
+    assert found is not None
+    told = (found.id, found.class_name, timed_metadata(found) or "", client_text(found))
+    assert ("ab", "cd") == told[:2]
+    assert b"\x00" not in " ".join(told).encode()
