@@ -188,6 +188,12 @@ class PlaylistTracker:
         due = self._queue.due(limit, now_s=now_s, within=within)
         return tuple(begin_fetch(slot, policy=self._policy, now_s=now_s) for slot in due)
 
+    def on_fetch_delayed(self, epoch: int, sequence: int, *, delay_s: float) -> None:
+        """A fetch waited here for its turn: no fault of the source, so it costs the segment none of its time."""
+        slot = self._queue.slot(epoch, sequence)
+        if slot is not None:
+            slot.first_try_s += delay_s
+
     def on_segment_stored(
         self,
         epoch: int,

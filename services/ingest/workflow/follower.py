@@ -292,10 +292,12 @@ class Follower:
         return playlist.ended or playlist.kind == "VOD" or is_long
 
     async def _fetch(self, fetch: FetchSegment) -> None:
-        key, left_s = (fetch.epoch, fetch.sequence), fetch.deadline_s - self._now_s()
-        self._listed_s.setdefault(key, self._now_s())
+        key, asked_s = (fetch.epoch, fetch.sequence), self._now_s()
+        left_s = fetch.deadline_s - asked_s
+        self._listed_s.setdefault(key, asked_s)
         try:
             async with self._gate:
+                self._tracker.on_fetch_delayed(*key, delay_s=self._now_s() - asked_s)
                 fetched = await self._read(fetch, left_s=left_s)
                 kept = await self._archive.keep(
                     self._stream, epoch=fetch.epoch, sequence=fetch.sequence, fetched=fetched

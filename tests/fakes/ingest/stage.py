@@ -91,7 +91,13 @@ class Stage:
             text = text.replace("#EXT-X-ENDLIST\n", "")
         return self.rewrite(text).encode()
 
-    async def follower(self, *, lease: Lease = LEASE, policy: FollowerPolicy = POLICY) -> Follower:
+    async def follower(
+        self,
+        *,
+        lease: Lease = LEASE,
+        policy: FollowerPolicy = POLICY,
+        gate: asyncio.Semaphore | None = None,
+    ) -> Follower:
         spool = self.folder / "spool"
         spool.mkdir(exist_ok=True)
         return Follower(
@@ -102,6 +108,7 @@ class Stage:
             journal=self.journal,
             policy=policy,
             clock=utc_now,
+            gate=gate,
         )
 
     async def run(self, *, policy: FollowerPolicy = POLICY) -> StreamEnded:

@@ -19,6 +19,7 @@ from shared.events import (
     StreamEnded,
     StreamFlowing,
 )
+from tests.fakes.ingest.http import Answer
 from tests.fakes.ingest.media import fmp4_init, fmp4_segment, ts_segment
 from tests.fakes.ingest.stage import BASE, LEASE, POLICY, SEGMENT_US, URL, Stage, window
 
@@ -309,6 +310,17 @@ async def test_one_slow_segment_of_a_recording_holds_up_no_more_than_it_must(tmp
     stage.http.pages[f"{BASE}/000.ts"] = lambda: next(answers, good)
     ended = await stage.run(policy=replace(POLICY, pending_entries=16, windows_ahead=99))
     assert (200, ()) == (ended.segments, ended.gap_indexes)
+
+
+async def test_the_wait_for_others_at_the_gate_costs_a_segment_none_of_its_tries(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, live=window(1))
+    answers: list[Answer] = [ts_segment(0, SEGMENT_US), 503]
+    stage.http.pages[f"{BASE}/000.ts"] = answers.pop
+    tracker, gate = replace(POLICY.tracker, segment_budget_s=0.5), asyncio.Semaphore(0)
+    asyncio.get_running_loop().call_later(0.7, gate.release)
+    async with asyncio.timeout(20):
+        await (await stage.follower(policy=replace(POLICY, tracker=tracker), gate=gate)).run()
+    assert ([], [0]) == (answers, stage.journal.sequences)
 
 
 async def test_a_full_queue_stops_fetching_and_the_loss_is_told(stage: Stage) -> None:
