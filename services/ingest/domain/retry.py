@@ -80,7 +80,7 @@ def _while_it_lasts(cause: LossCause, attempts: Attempts, policy: TrackerPolicy,
 def _not_found(cause: LossCause, attempts: Attempts, policy: TrackerPolicy, now_s: float) -> Verdict:
     """The newest segment may be listed before it has reached every edge; an older one is gone."""
     if attempts.is_newest:
-        lag_end_s = attempts.first_s + policy.not_found_targets * attempts.target_s
+        lag_end_s = min(attempts.first_s + policy.not_found_targets * attempts.target_s, attempts.deadline_s)
         if now_s < lag_end_s:
             pause_s = min(policy.retry_ceiling_s, policy.retry_first_s * 2.0 ** min(attempts.count - 1, 10))
             return RetryAt(at_s=min(now_s + pause_s, lag_end_s))

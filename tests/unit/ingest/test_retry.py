@@ -53,3 +53,10 @@ def test_broken_bodies_are_given_up_after_some_tries_though_time_is_left() -> No
 def test_a_denial_asks_for_fresh_addresses_first() -> None:
     failure = FetchFailure(kind=FailureKind.STATUS, status=403)
     assert isinstance(judge(failure, attempts=FIRST, policy=POLICY, now_s=0), AskMaster)
+
+
+def test_the_newest_is_waited_for_no_longer_than_it_can_be_had_whatever_target_is_stated() -> None:
+    missing = FetchFailure(kind=FailureKind.STATUS, status=404)
+    newest = Attempts(**{**vars(FIRST), "is_newest": True, "target_s": 3600})
+    assert judge(missing, attempts=newest, policy=POLICY, now_s=59.9) == RetryAt(at_s=60)
+    assert judge(missing, attempts=newest, policy=POLICY, now_s=60) == GiveUp(cause=LossCause.NOT_FOUND)
