@@ -827,7 +827,8 @@ def read_from(
 
 
 def test_an_older_copy_of_a_list_too_long_for_one_reading_is_forgotten_with_the_next_reload() -> None:
-    follower, actions = tracker(), []
+    follower = tracker()
+    actions: list[Action] = []
     for n in range(12):
         actions += follower.on_playlist(read_from(follower, 30), now_s=n)
         actions += store_all(follower, now_s=n)
