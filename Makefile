@@ -41,7 +41,7 @@ test: install check ## All checks, then all tests but those of faults, Compose a
 	$(BIN)/pytest -n $(WORKERS) --dist loadgroup tests -m "not faults and not compose and not browser"
 
 test-faults: install ## Kill, freeze and wipe things while streams run (minutes)
-	$(BIN)/pytest tests -m faults
+	$(BIN)/pytest -n $(WORKERS) tests -m faults
 
 test-compose: install ## Run the Docker Compose cluster for real: demo, crashes, restarts, replicas (minutes)
 	$(BIN)/pytest tests/compose -m compose
