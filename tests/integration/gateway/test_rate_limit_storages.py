@@ -159,7 +159,8 @@ async def test_the_storages_own_clock_gives_it_back_when_the_verdict_said(storag
         while not (taken := await storage.take(key)).allowed:
             refusals.append(taken)
 
-    assert max(refusal.now_ms for refusal in refusals) < back_at_ms <= taken.now_ms
+    # Redis decides by one reading of its clock and tells the next, which may be a millisecond later.
+    assert max(refusal.now_ms for refusal in refusals) <= back_at_ms <= taken.now_ms
 
 
 async def test_both_decide_as_the_model_does(storage: Storage) -> None:
