@@ -1,7 +1,7 @@
 "use strict";
 // Renders /openapi.json and lets the reader send requests. Plain DOM calls only: nothing is parsed as HTML.
 
-const METHODS = ["get", "post", "put", "patch", "delete"];
+const METHODS = ["get", "head", "post", "put", "patch", "delete"];
 let spec = {};
 
 function element(tag, { text, className, ...attributes } = {}, ...children) {
